@@ -1,0 +1,1 @@
+"""Partitioned data assets: declared, planned, built, checked, published and recorded."""
