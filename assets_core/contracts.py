@@ -1,0 +1,391 @@
+"""The seams: what a state store and an IO manager must do, with the laws they are held to.
+
+Protocols and the values that cross them; no implementation. ``assets_core.testing`` holds the
+laws as tests that anyone can run on an implementation of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from assets_core.records import Attempt, Code, Materialization, Receipt, Run, RunStatus
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+# --------------------------------------------------------------------------------------------
+# IO managers
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one attempt writes to.
+
+    ``path_parts`` are the partition's folders in hive style, already safe. ``attempt`` names this
+    attempt and no other, ever. ``stamp`` is short text (run, code version, input digest, …) that
+    the store keeps with the data, so that the state store can be rebuilt from it.
+    """
+
+    asset: str
+    partition: str
+    path_parts: tuple[str, ...]
+    token: int
+    run: str
+    attempt: str
+    environment: str = "prod"
+    stamp: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A new version that lies in the store and that no reader can see. Picklable."""
+
+    target: Target
+    kind: Literal["table", "file", "none"]
+    location: str
+    rows: int = 0
+    bytes: int = 0
+    rejects: str = ""
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What a transactional store holds about one partition: who published last, and the fact."""
+
+    asset: str
+    partition: str
+    environment: str
+    token: int
+    run: str
+    fact: str
+
+
+@runtime_checkable
+class IOManager(Protocol):
+    """Where asset partitions are kept.
+
+    Laws (``tests/contracts/test_io_manager.py`` runs them on every implementation):
+
+    1. ``stage`` writes under a name that no other attempt uses and makes it durable (file, then
+       folder, fsynced) before it returns; nothing staged is visible to ``open`` of an older
+       receipt, to the view, or to another program's scan of the published data.
+    2. ``audit`` re-reads what lies on the store, verifying checksums.
+    3. ``publish`` makes the staged version the one that readers see, all of it or none.
+       *Catalog* stores (``transactional = False``) only seal it and return its receipt: the state
+       store moves the pointer, then calls ``expose``. *Transactional* stores check the fence
+       (``target.token`` must be greater than the fence row's, otherwise LeaseLostError and nothing
+       changes), replace the partition and write fence row and ``fact`` in ONE transaction.
+    4. Publishing twice with the same token and attempt is harmless; rows are never doubled.
+    5. ``open`` of receipts returns exactly those versions' rows, in the receipts' order, in one
+       scan; a version that is gone is MissingDataError (or VersionReplacedError where the store
+       keeps only the newest), damaged bytes are CorruptDataError, never wrong rows.
+    6. An empty table overwrites to empty. Another partition's rows never change.
+    7. ``discard`` removes a staged version and is harmless when repeated or when nothing is there.
+    8. Names cannot escape: any canonical key is stored safely and distinctly.
+    """
+
+    transactional: bool
+
+    def bind(self, name: str, root: Path) -> None:
+        """Tell the manager its name in the definitions and the project's folder; opens nothing."""
+
+    def identity(self) -> tuple[object, ...]:
+        """Plain values that say where and how data is kept; part of the code version."""
+
+    def stage(self, target: Target, data: pa.RecordBatchReader | pa.Table | Path) -> Staged:
+        """Write a new version, streaming. A ``Path`` is copied in as one opaque file.
+
+        Raises DiskFullError when there is no room; then nothing of the attempt is left behind.
+        """
+
+    def stage_rejects(self, staged: Staged, rejects: pa.Table) -> Staged:
+        """Lay the rejected rows beside the staged version: same atomicity, same lifetime."""
+
+    def audit(self, staged: Staged) -> pa.RecordBatchReader:
+        """The staged rows, read back from the store with checksums verified."""
+
+    def publish(self, staged: Staged, fact: str) -> Receipt:
+        """See law 3. ``fact`` is text to keep in the fence row."""
+
+    def discard(self, staged: Staged) -> None:
+        """Remove a staged version."""
+
+    def open(
+        self, receipts: Sequence[Receipt], columns: Sequence[str] | None = None
+    ) -> pa.RecordBatchReader:
+        """The rows of exactly these versions in one scan, checksums verified, schemas unified."""
+
+    def open_rejects(self, receipt: Receipt) -> pa.Table | None:
+        """The rows set aside when this version was built, or None."""
+
+    def path(self, receipt: Receipt) -> Path:
+        """The local file of a version of kind ``file`` (or of a table in a file store)."""
+
+    def expose(
+        self, environment: str, asset: str, path_parts: tuple[str, ...], receipt: Receipt
+    ) -> None:
+        """Catalog stores: swap the outside view of a partition to this version. Idempotent."""
+
+    def flush(self) -> None:
+        """Make all that was exposed durable."""
+
+    def fences(self, environment: str, asset: str, partitions: Sequence[str]) -> list[Fence]:
+        """Transactional stores: the fence rows of these partitions, for rolling forward."""
+
+    def sweep(self, run: str, keep: Collection[str]) -> int:
+        """Remove what the dead run ``run`` left staged; the number of versions removed.
+
+        ``keep`` are the locations (of rows and rejects) that the state store recorded for the
+        run: published versions, which must stay.
+        """
+
+    def verify(self, receipt: Receipt) -> None:
+        """Read the version whole; CorruptDataError or MissingDataError when it is not as written."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+# --------------------------------------------------------------------------------------------
+# State stores: one write method that takes a batch of operations, and columnar reads.
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Lease these asset partitions for a run. Result: a tuple of Lease or Held, in order."""
+
+    run: str
+    environment: str
+    slots: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to publish one asset partition, once. ``current`` is the id it points to (0: none)."""
+
+    asset: str
+    partition: str
+    token: int
+    current: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another live run holds the lease."""
+
+    asset: str
+    partition: str
+    run: str
+    current: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Check the token, move the pointer, record the fact, release the lease.
+
+    ``lease`` False is for observations of sources, which no one leases. Result: Published or
+    Refused. ``previous_receipt`` adopted by an unchanged build is simply that receipt again.
+    """
+
+    fact: Materialization
+    lease: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The recorded id; ids grow in commit order."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The lease was lost: the slot's token now and who holds it (empty: nobody)."""
+
+    token: int
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """A source partition that is no longer there: the pointer is cleared. Result: None."""
+
+    environment: str
+    asset: str
+    partition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give leases back without publishing: ``(asset, partition, token)``. Result: None."""
+
+    run: str
+    environment: str
+    leases: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Record attempts that did not publish. Result: None."""
+
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Extend a run's leases by ``seconds`` of the database's clock.
+
+    Result: True, or False when the run was declared dead meanwhile.
+    """
+
+    run: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End a run and release whatever it still holds. Result: None."""
+
+    run: str
+    status: RunStatus
+    finished: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+
+
+Operation = Acquire | Publish | Withdraw | Release | Note | Beat | Finish
+
+
+@dataclass(slots=True)
+class Columns:
+    """Current materializations of one asset, as columns of equal length, ordered by key or id.
+
+    ``keys`` list of text; ``id``, ``token``, ``finished`` (µs), ``rows`` int64; ``data`` and
+    ``digest`` uint64 of shape (n, 2); ``code`` int64 ids into the ``codes`` table.
+    A withdrawn partition appears (in a tail only) with id 0.
+    """
+
+    keys: list[str]
+    id: np.ndarray
+    token: np.ndarray
+    data: np.ndarray
+    digest: np.ndarray
+    code: np.ndarray
+    finished: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything a planner needs of the store at one revision (the newest id committed)."""
+
+    revision: int
+    assets: dict[str, Columns]
+    codes: dict[int, str]
+
+
+class StateStore(Protocol):
+    """The log of materializations, the pointers with their leases, and the runs.
+
+    Laws (``tests/contracts/test_state_store.py``):
+
+    1. ``transact`` applies a batch in one durable transaction; a refused publish leaves the
+       other operations of the batch in force; an exception leaves none.
+    2. Per (environment, asset, partition) tokens strictly increase, also across runs, releases
+       and restarts; slots are never deleted.
+    3. A publish is accepted iff the slot's token is the publish's and its run still holds it.
+    4. A lease is granted iff nobody holds it, or its holder has ended, or its holder's time is
+       up by the database's clock, or its holder is known to be dead (same machine, its liveness
+       lock is free).
+    5. ``snapshot`` is one consistent revision.
+    """
+
+    def begin(self, run: Run, seconds: float) -> None:
+        """Record a run as running, its leases good for ``seconds``; takes its liveness lock."""
+
+    def transact(self, operations: Sequence[Operation]) -> list[Any]:
+        """Apply all in one transaction; results in order (see each operation)."""
+
+    def snapshot(self, environment: str, assets: Iterable[str], since: int = 0) -> Snapshot:
+        """Current facts of these assets; with ``since``, only those that changed after it."""
+
+    def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
+        """Receipts of materializations, in bulk."""
+
+    def materializations(
+        self,
+        environment: str,
+        asset: str,
+        partition: str | None = None,
+        *,
+        ids: Iterable[int] | None = None,
+        run: str | None = None,
+        limit: int | None = None,
+    ) -> list[Materialization]:
+        """Recorded facts, newest first."""
+
+    def version_as_of(
+        self,
+        environment: str,
+        asset: str,
+        partitions: Sequence[str],
+        revision: int,
+        run: str,
+        before: int,
+    ) -> list[Materialization | None]:
+        """For lineage: each partition's newest with ``id <= revision``, or of ``run`` and ``id < before``."""
+
+    def readers(self, environment: str, asset: str) -> list[Materialization]:
+        """Current materializations that read from ``asset``."""
+
+    def code(self, hex_version: str) -> Code | None:
+        """The parts of a code version."""
+
+    def schema(self, environment: str, asset: str) -> str:
+        """The schema of the asset's newest table, empty when there is none."""
+
+    def runs(self, environment: str | None = None, *, limit: int | None = None) -> list[Run]:
+        """Newest first."""
+
+    def run(self, run_id: str) -> Run | None:
+        """One run, by its id or an unambiguous beginning of it."""
+
+    def attempts(
+        self,
+        *,
+        run: str | None = None,
+        environment: str | None = None,
+        asset: str | None = None,
+        partition: str | None = None,
+        limit: int | None = None,
+    ) -> list[Attempt]:
+        """Attempts that did not publish, newest first."""
+
+    def failed(self, environment: str) -> dict[str, dict[str, Attempt]]:
+        """Asset → partition → newest failed attempt that no later materialization healed."""
+
+    def dead_runs(self) -> list[Run]:
+        """Runs recorded as running whose process is known dead or whose leases have run out."""
+
+    def held(self, run_id: str) -> list[Lease]:
+        """The leases a run still holds."""
+
+    def dynamic_keys(self) -> dict[str, tuple[str, ...]]:
+        """Partitions registered at run time, by the name of their definition, in order added."""
+
+    def add_keys(self, name: str, keys: Sequence[str]) -> int:
+        """Register keys; the number that were new."""
+
+    def remove_keys(self, name: str, keys: Sequence[str]) -> int:
+        """Remove keys; the number that were there. A key added again gets its old place back."""
+
+    def check(self) -> list[str]:
+        """Problems found in the store itself (integrity, version, settings); empty when well."""
+
+    def close(self) -> None:
+        """Let go of the database."""

@@ -1,0 +1,159 @@
+"""The facts that are recorded and exchanged: receipts, materializations, attempts, runs.
+
+Plain frozen values; they know nothing of where they are stored. Times are integer microseconds
+since 1970 UTC, data versions are pairs of unsigned 64-bit integers, keys are canonical text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Version = tuple[int, int]
+"""A data version or an input digest: two unsigned 64-bit integers, most significant first."""
+
+NO_VERSION: Version = (0, 0)
+"""Nothing is there: no real version is ever all zeros."""
+
+
+def version_hex(version: Version) -> str:
+    """The 32 hexadecimal digits of a version."""
+    return f"{version[0]:016x}{version[1]:016x}"
+
+
+def version_from_hex(text: str) -> Version:
+    """The inverse of :func:`version_hex`."""
+    return int(text[:16], 16), int(text[16:], 16)
+
+
+DataKind = Literal["table", "file", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an IO manager returned from a publish; enough to read exactly that version again.
+
+    ``store`` is the IO manager's name in the definitions, ``location`` and ``rejects`` are that
+    manager's own text (never an absolute path, so a project can be moved), ``token`` is the
+    fencing token it was published under. ``kind`` is ``table`` for rows, ``file`` for one opaque
+    file, ``none`` for an asset that writes by itself.
+    """
+
+    store: str
+    kind: DataKind
+    location: str
+    token: int
+    rows: int = 0
+    bytes: int = 0
+    rejects: str = ""
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InputRead:
+    """Which partitions of one upstream a build read, and in which versions.
+
+    ``ranges`` are inclusive key pairs in the upstream's order. The version of each partition is
+    its newest materialization with ``id <= revision``, or of the same run and before the reading
+    materialization; ``digest`` is what those versions summed to, so lineage verifies itself.
+    """
+
+    name: str
+    asset: str
+    ranges: tuple[tuple[str, str], ...]
+    count: int
+    revision: int
+    digest: Version
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """One recorded check result."""
+
+    name: str
+    passed: bool
+    severity: Literal["error", "warn"]
+    message: str
+    failed_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code version with the short hash of each of its parts, so that a change can be named."""
+
+    hex: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+MaterializationKind = Literal["built", "unchanged", "observed", "accepted", "recovered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Materialization:
+    """The recorded fact of one build (or one observation of a source).
+
+    ``id`` is 0 until recorded. ``run`` is empty for an observation. ``deadline`` is the freshness
+    deadline that held when it landed, 0 without one: the margin is ``deadline - finished``.
+    ``schema`` is the published schema as ``name: type`` lines.
+    """
+
+    environment: str
+    asset: str
+    partition: str
+    code: Code
+    input_digest: Version
+    data_version: Version
+    receipt: Receipt
+    started: int
+    finished: int
+    run: str = ""
+    token: int = 0
+    attempt: int = 1
+    kind: MaterializationKind = "built"
+    inputs: tuple[InputRead, ...] = ()
+    checks: tuple[CheckOutcome, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    schema: str = ""
+    deadline: int = 0
+    id: int = 0
+
+
+AttemptStatus = Literal["failed", "retried", "blocked", "refused", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at an asset partition that did not publish; one that did is a materialization."""
+
+    run: str
+    environment: str
+    asset: str
+    partition: str
+    attempt: int
+    status: AttemptStatus
+    started: int
+    finished: int
+    error: str = ""
+    traceback: str = ""
+    checks: tuple[CheckOutcome, ...] = ()
+    id: int = 0
+
+
+RunStatus = Literal["running", "done", "failed", "blocked", "interrupted", "died"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a plan. ``counts`` maps done/unchanged/released/failed/blocked to numbers."""
+
+    id: str
+    environment: str
+    status: RunStatus
+    started: int
+    finished: int = 0
+    command: str = ""
+    host: str = ""
+    pid: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
