@@ -6,7 +6,7 @@ laws as tests that anyone can run on an implementation of their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -65,6 +65,26 @@ class Fence:
     fact: str
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version that lies in a store, as the store itself tells: what state is rebuilt from.
+
+    ``visible`` is True for the version that the outside view (or the fence row) shows. ``fact``
+    is the text given to ``publish`` where the store keeps it, otherwise empty.
+    """
+
+    asset: str
+    partition: str
+    path_parts: tuple[str, ...]
+    environment: str
+    run: str
+    attempt: str
+    stamp: Mapping[str, str]
+    receipt: Receipt
+    visible: bool
+    fact: str = ""
+
+
 @runtime_checkable
 class IOManager(Protocol):
     """Where asset partitions are kept.
@@ -120,6 +140,9 @@ class IOManager(Protocol):
     ) -> pa.RecordBatchReader:
         """The rows of exactly these versions in one scan, checksums verified, schemas unified."""
 
+    def read(self, receipts: Sequence[Receipt], columns: Sequence[str] | None = None) -> pa.Table:
+        """What ``open`` gives, whole: the quick way to a small partition."""
+
     def open_rejects(self, receipt: Receipt) -> pa.Table | None:
         """The rows set aside when this version was built, or None."""
 
@@ -144,8 +167,11 @@ class IOManager(Protocol):
         run: published versions, which must stay.
         """
 
+    def scan(self) -> Iterator[Found]:
+        """Every readable version in the store, in no order; damaged ones are left out."""
+
     def verify(self, receipt: Receipt) -> None:
-        """Read the version whole; CorruptDataError or MissingDataError when it is not as written."""
+        """Read the version whole; CorruptDataError or MissingDataError when not as written."""
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -1,0 +1,241 @@
+"""Version files on disk: stored durably under a name that verifies them, and opened again.
+
+Sits between the encoded bytes (``_pages``) and the store that knows of partitions (``parquet``).
+"""
+# Strings and descriptors: this is the path of every tiny partition.
+# ruff: noqa: PTH113, PTH119, PTH123
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from typing import Any
+from zlib import crc32
+
+import pyarrow as pa
+
+from assets_core.errors import MissingDataError, OutputError
+from assets_core.faults import reach
+from io_managers import _files, _names, _pages, _schemas
+from io_managers._pages import Layout, Prepared, Tail, Written
+
+NO_SCHEMA = "0" * 8
+_OPEN = os.O_RDONLY | os.O_CLOEXEC
+
+
+def store_rows(
+    folder: str, stem: str, suffix: str, data: Any, layout: Layout, facts: bytes
+) -> tuple[str, Written]:
+    """Store a table or a reader's batches; the file's name and what was written.
+
+    What ``data`` raises passes unchanged. Nothing is left behind by a failure.
+    """
+    prepared = layout.prepare(data.schema)
+    if isinstance(data, pa.Table) and data.nbytes <= _pages.SMALL:
+        return _store_small(folder, stem, suffix, data, prepared, layout, facts)
+    batches = data.to_batches() if isinstance(data, pa.Table) else data
+    groups = iter(_schemas.regroup(batches, layout.rows, _pages.GROUP_BYTES))
+    head = list(itertools.islice(groups, 2))
+    if len(head) < 2 and sum(table.nbytes for table in head) <= _pages.SMALL:
+        whole = head[0] if head else data.schema.empty_table()
+        return _store_small(folder, stem, suffix, whole, prepared, layout, facts)
+    groups = itertools.chain(head, groups)
+    del head
+    return _store_stream(folder, stem, suffix, groups, prepared, facts)
+
+
+def _store_small(
+    folder: str,
+    stem: str,
+    suffix: str,
+    table: pa.Table,
+    prepared: Prepared,
+    layout: Layout,
+    facts: bytes,
+) -> tuple[str, Written]:
+    data = memoryview(_pages.encode(table, prepared, facts, layout.rows))
+    tail = Tail(len(data), crc32(data))
+    name = _name(stem, prepared.print, tail, suffix)
+    with _files.storage_errors(f"{folder}/{name}", len(data)):
+        place = _files.open_folder(folder)
+        try:
+            _files.create_durably(name, place, data)
+        finally:
+            os.close(place)
+    return name, Written(len(table), len(data), tail)
+
+
+def _name(stem: str, schema: str, tail: Tail, suffix: str) -> str:
+    return f"{stem}.{schema}-{tail.size}-{tail.crc:08x}{suffix}"
+
+
+def _store_stream(
+    folder: str,
+    stem: str,
+    suffix: str,
+    groups: Iterator[pa.Table],
+    prepared: Prepared,
+    facts: bytes,
+) -> tuple[str, Written]:
+    path = f"{folder}/{stem}{suffix}{_names.PART}"
+
+    def write(file: int) -> Written:
+        return _pages.write_stream(_pages.Sink(file, path), groups, prepared, facts)
+
+    return _store_part(path, write, lambda tail: _name(stem, prepared.print, tail, suffix))
+
+
+def _store_part(
+    path: str, write: Callable[[int], Written], name: Callable[[Tail], str]
+) -> tuple[str, Written]:
+    """Write a file whose final name is known only when it is whole."""
+    folder, part = os.path.split(path)
+    final = part
+    with _files.storage_errors(path):
+        place = _files.open_folder(folder)
+        file = _files.create(part, place)
+    try:
+        reach("stage.created")
+        written = write(file)
+        final = name(written.tail)
+        with _files.storage_errors(path, written.bytes):
+            _files.settle(file, part, final, place)
+    except BaseException:
+        _files.remove(part, place)
+        _files.remove(final, place)
+        raise
+    finally:
+        os.close(file)
+        os.close(place)
+    return final, written
+
+
+def store_file(folder: str, stem: str, source: str, facts: bytes) -> tuple[str, Written]:
+    """Copy an opaque file in. ``facts`` lie beside it, for it has no footer to hold them."""
+    suffix = _names.FILE + _names.file_suffix(os.path.basename(source))
+    path = f"{folder}/{stem}{_names.FILE}{_names.PART}"
+    if not os.path.isfile(source):
+        raise OutputError(
+            "The returned path is not a file.",
+            facts={"path": source},
+            hint="Return the path of one file; pack a folder into an archive.",
+        )
+
+    def write(file: int) -> Written:
+        return _copy(source, file, path)
+
+    name, written = _store_part(path, write, lambda tail: _name(stem, NO_SCHEMA, tail, suffix))
+    try:
+        with _files.storage_errors(path, len(facts)):
+            place = _files.open_folder(folder)
+            try:
+                _files.create_durably(name + ".json", place, memoryview(facts))
+            finally:
+                os.close(place)
+    except BaseException:
+        _files.remove(f"{folder}/{name}")
+        raise
+    return name, written
+
+
+def _copy(source: str, file: int, path: str) -> Written:
+    size = crc = 0
+    with open(source, "rb", buffering=0) as old:
+        total = os.fstat(old.fileno()).st_size
+        while data := old.read(1 << 20):
+            with _files.storage_errors(path, total):
+                _files.write_all(file, memoryview(data))
+            crc = crc32(data, crc)
+            size += len(data)
+    return Written(0, size, Tail(size, crc))
+
+
+# --------------------------------------------------------------------------------------------
+# Opening
+
+
+def open_version(path: str, location: str) -> int:
+    """A descriptor of a version; MissingDataError where there is none."""
+    try:
+        return os.open(path, _OPEN)
+    except FileNotFoundError:
+        raise missing(location) from None
+    except OSError as error:
+        raise _files.storage_error(error, path) from error
+
+
+def missing(location: str) -> MissingDataError:
+    """The error for a version that is not there, with the command that makes it again."""
+    asset, _, name = location.partition("/")
+    partition = name.split(".", 1)[0]
+    option = f" --partition {shlex.quote(partition)}" if partition.strip("_") else ""
+    return MissingDataError(
+        f"The data of {asset!r} is not there.",
+        facts={"asset": asset, "partition": partition, "location": location},
+        hint=f"Build it again: assets materialize {shlex.quote(asset)}{option} --force",
+    )
+
+
+def read_version(path: str, location: str, tail: Tail, columns: Any = None) -> pa.Table:
+    """All rows of one version, verified."""
+    file = open_version(path, location)
+    try:
+        return _pages.read(file, path, tail, columns)
+    finally:
+        os.close(file)
+
+
+def stream_version(path: str, location: str, tail: Tail, columns: Any = None) -> Iterator[pa.Table]:
+    """A large version row group by row group, each verified when it is read."""
+    file = open_version(path, location)
+    try:
+        yield from _reader(file, path, tail).groups(columns)
+    finally:
+        os.close(file)
+
+
+def schema_of(path: str, location: str, tail: Tail) -> pa.Schema:
+    """The columns of a version."""
+    file = open_version(path, location)
+    try:
+        return _reader(file, path, tail).schema
+    finally:
+        os.close(file)
+
+
+def facts_of(path: str, location: str, tail: Tail) -> tuple[bytes, int]:
+    """What was noted in a version's footer, and its rows."""
+    file = open_version(path, location)
+    try:
+        reader = _reader(file, path, tail)
+        return reader.metadata.get(_pages.FACTS, b"{}"), reader.rows
+    finally:
+        os.close(file)
+
+
+def verify_rows(path: str, location: str, tail: Tail, *, decode: bool) -> None:
+    """Read every byte (``decode``: and every row); CorruptDataError when not as written."""
+    file = open_version(path, location)
+    try:
+        reader = _reader(file, path, tail)
+        reader.verify()
+        for _ in reader.groups(None) if decode else ():
+            pass
+    finally:
+        os.close(file)
+
+
+def verify_file(path: str, location: str, tail: Tail) -> None:
+    """Read every byte of an opaque file."""
+    file = open_version(path, location)
+    try:
+        if _pages.file_crc(file) != tail:
+            raise _pages.corrupt(path, "its checksum is another than when it was written")
+    finally:
+        os.close(file)
+
+
+def _reader(file: int, path: str, tail: Tail) -> _pages.Reader:
+    return _pages.Reader(file, os.fstat(file).st_size, path, tail)
