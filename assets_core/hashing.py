@@ -34,7 +34,8 @@ MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 _MAX_DEPTH = 200
 
 Other = Callable[[object], object]
-"""Turns a value that is not plain into one that is, or raises UnhashableError."""
+"""Sees every object that is not of a builtin type; gives plain values to hash in its place,
+NotImplemented to have it hashed as it is, or raises UnhashableError."""
 
 
 class UnhashableError(AssetsError):
@@ -50,8 +51,8 @@ def digest(*parts: object, other: Other | None = None) -> bytes:
     canonical order, values of different kinds never agree (``1``, ``True`` and ``1.0`` are
     three), NaN equals NaN, and secrets (``SecretStr``) count by their type only.
 
-    ``other`` replaces a value of any other kind by one of these; without it, or when values nest
-    deeper than 200 levels (a cycle), UnhashableError is raised.
+    ``other`` may put plain values in the place of objects (see :data:`Other`). UnhashableError is
+    raised for what is of no known kind, and when values nest deeper than 200 levels (a cycle).
 
     >>> digest("ab", "c") == digest("a", "bc")
     False
@@ -69,6 +70,19 @@ def hexdigest(*parts: object, other: Other | None = None) -> str:
 def hash64(*parts: object) -> int:
     """The first 64 bits of :func:`digest`, as an unsigned integer (tags and salts)."""
     return int.from_bytes(digest(*parts)[:8], "big")
+
+
+def is_known(value: object) -> bool:
+    """Whether :func:`digest` knows this kind of object; what is inside may still be unknown."""
+    kind = type(value)
+    return not isinstance(value, type) and (
+        kind in _LEAVES
+        or isinstance(value, _KNOWN)
+        or is_dataclass(value)
+        or hasattr(kind, "model_dump")
+        or hasattr(kind, "get_secret_value")
+        or (kind.__module__ == "numpy" and hasattr(value, "tobytes"))
+    )
 
 
 # --------------------------------------------------------------------------------------------
@@ -154,19 +168,21 @@ def _encoded(value: object, writer: _Writer) -> bytes:
 
 
 def _write_object(out: bytearray, value: object, writer: _Writer) -> None:
+    if writer.other is not None:
+        replacement = writer.other(value)
+        if replacement is not NotImplemented:
+            out += b"x"
+            _write(out, replacement, writer)
+            return
     parts = _object_parts(value)
-    if parts is not None:
-        out += b"o"
-        _write_all(out, b"(", parts, writer)
-    elif writer.other is not None:
-        out += b"x"
-        _write(out, writer.other(value), writer)
-    else:
+    if parts is None:
         raise UnhashableError(
             f"A value of type {_type_name(type(value))} can't be hashed.",
             facts={"type": _type_name(type(value))},
             hint="Use plain values: numbers, text, dates, lists, dicts, dataclasses.",
         )
+    out += b"o"
+    _write_all(out, b"(", parts, writer)
 
 
 def _object_parts(value: object) -> tuple[object, ...] | None:
@@ -235,7 +251,7 @@ def _zone_name(zone: tzinfo) -> str:
 
 def _subclass_parts(value: object, name: str) -> tuple[object, ...] | None:
     """Subclasses of builtin values (named tuples, ordered dicts, numpy.float64, …)."""
-    for kind in (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset):
+    for kind in _BUILTIN:
         if isinstance(value, kind):
             return ("subclass", name, kind(value))  # type: ignore[arg-type]  # same kind
     if isinstance(value, Mapping):
@@ -254,6 +270,12 @@ def _int_bytes(value: int) -> bytes:
 def _float_bytes(value: float) -> bytes:
     return struct.pack("<d", value) if value == value else b"\x00\x00\x00\x00\x00\x00\xf8\x7f"
 
+
+_BUILTIN = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
+_KNOWN = (
+    *(Enum, date, datetime, time, timedelta, tzinfo, PurePath, re.Pattern, range, slice, Mapping),
+    *_BUILTIN,
+)
 
 _LEAVES: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     type(None): (b"N", lambda _: b""),
