@@ -192,7 +192,7 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to publish one asset partition, once. ``current`` is the id it points to (0: none)."""
+    """The right to publish one asset partition, once; ``current`` is what it points to (0: none)."""
 
     asset: str
     partition: str
@@ -346,14 +346,14 @@ class StateStore(Protocol):
     def materializations(
         self,
         environment: str,
-        asset: str,
+        asset: str | None,
         partition: str | None = None,
         *,
         ids: Iterable[int] | None = None,
         run: str | None = None,
         limit: int | None = None,
     ) -> list[Materialization]:
-        """Recorded facts, newest first."""
+        """Recorded facts, newest first; of every asset when ``asset`` is None."""
 
     def version_as_of(
         self,
@@ -364,7 +364,10 @@ class StateStore(Protocol):
         run: str,
         before: int,
     ) -> list[Materialization | None]:
-        """For lineage: each partition's newest with ``id <= revision``, or of ``run`` and ``id < before``."""
+        """For lineage: the version of each partition that a build read.
+
+        That is its newest with ``id <= revision``, or of ``run`` and with ``id < before``.
+        """
 
     def readers(self, environment: str, asset: str) -> list[Materialization]:
         """Current materializations that read from ``asset``."""

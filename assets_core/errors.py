@@ -5,7 +5,7 @@
     │   ├── UnknownAssetError        2
     │   ├── PartitionError           2   a key that is not one, or lies outside its key space
     │   └── ConfigError              2
-    ├── DefinitionError              2   the definitions do not fit together; holds every problem found
+    ├── DefinitionError              2   the definitions do not fit together; holds every problem
     ├── StateError                   3   the state store can't be used as it is
     │   ├── StoreTooNewError         3
     │   └── StoreBusyError           3

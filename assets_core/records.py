@@ -145,7 +145,7 @@ RunStatus = Literal["running", "done", "failed", "blocked", "interrupted", "died
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a plan. ``counts`` maps done/unchanged/released/failed/blocked to numbers."""
+    """One execution of a plan; ``counts`` are numbers of asset partitions by what came of them."""
 
     id: str
     environment: str

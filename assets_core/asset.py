@@ -1,0 +1,755 @@
+"""What users declare: assets, sources, groups, retries, freshness, and `Definitions`.
+
+Declarations are values; nothing here runs, reads or connects to anything. A declaration keeps
+the user's function as an ordinary function, and its signature is read once, by the graph.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from assets_core.checks import Check
+from assets_core.durations import parse_duration
+from assets_core.errors import DefinitionError
+from assets_core.partitions import (
+    UNPARTITIONED,
+    Partition,
+    PartitionMapping,
+    PartitionsDefinition,
+    all_partitions,
+    lag,
+    last,
+    latest,
+    mapped,
+    window,
+)
+
+if TYPE_CHECKING:
+    from assets_core.contracts import IOManager
+
+Kind = Literal["python", "sql", "source"]
+Executor = Literal["thread", "process"]
+SchemaPolicy = Literal["evolve", "strict"]
+Backoff = Literal["exponential", "linear", "constant"]
+
+BUGS: tuple[type[BaseException], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+)
+"""Exceptions that a second try does not mend; a `Retry` leaves them alone unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often, and how soon, a failed attempt is tried again.
+
+    ``max`` counts retries, not attempts. ``delay`` and ``max_delay`` are durations (``"1s"``,
+    ``"5m"``, seconds, `timedelta`). ``on`` names exception classes that are worth another try,
+    ``never_on`` those that are not; the more specific of the two wins. ``jitter`` is the fraction
+    by which a delay is shortened at random, so that many failures do not come back together.
+    """
+
+    max: int = 3
+    delay: str | float | timedelta = "1s"
+    backoff: Backoff = "exponential"
+    max_delay: str | float | timedelta = "5m"
+    jitter: float = 0.25
+    on: type[BaseException] | tuple[type[BaseException], ...] = Exception
+    never_on: type[BaseException] | tuple[type[BaseException], ...] = BUGS
+
+    def __post_init__(self) -> None:
+        if self.max < 0:
+            raise DefinitionError(
+                f"Retry(max={self.max}): the number of retries can't be negative."
+            )
+        if not 0 <= self.jitter <= 1:
+            raise DefinitionError(f"Retry(jitter={self.jitter}): a fraction between 0 and 1.")
+        if self.backoff not in typing.get_args(Backoff):
+            raise DefinitionError(
+                f"Retry(backoff={self.backoff!r}) is not known.",
+                hint=f"One of {', '.join(typing.get_args(Backoff))}.",
+            )
+        parse_duration(self.delay)
+        parse_duration(self.max_delay)
+
+    def applies(self, error: BaseException) -> bool:
+        """Whether another try is worth it after ``error``."""
+        wanted = _closest(type(error), self.on)
+        unwanted = _closest(type(error), self.never_on)
+        return wanted is not None and (unwanted is None or wanted < unwanted)
+
+    def wait(self, attempt: int, rng: random.Random | None = None) -> float:
+        """Seconds to wait after the failed ``attempt`` (1 for the first)."""
+        base = parse_duration(self.delay).total_seconds()
+        factor = {"exponential": 2.0 ** (attempt - 1), "linear": float(attempt), "constant": 1.0}
+        seconds = min(base * factor[self.backoff], parse_duration(self.max_delay).total_seconds())
+        return seconds * (1 - self.jitter * (rng or random).random())
+
+
+def _closest(
+    kind: type[BaseException], classes: type[BaseException] | tuple[type[BaseException], ...]
+) -> int | None:
+    """How far up the ancestry of ``kind`` the first of ``classes`` stands; None when none does."""
+    wanted = classes if isinstance(classes, tuple) else (classes,)
+    return next((i for i, base in enumerate(kind.__mro__) if base in wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The promise that a partition lands within a time after its window has closed.
+
+    ``lands_within`` counts from the end of the partition's window; from ``warn_within`` on the
+    partition is reported as ``warn`` before it is ``late``. Durations as for `Retry`.
+    """
+
+    lands_within: str | float | timedelta
+    warn_within: str | float | timedelta | None = None
+
+    def __post_init__(self) -> None:
+        lands = parse_duration(self.lands_within)
+        if self.warn_within is not None and parse_duration(self.warn_within) > lands:
+            raise DefinitionError(
+                f"Freshness: warn_within={self.warn_within} lies after "
+                f"lands_within={self.lands_within}.",
+                hint="A warning comes before the deadline.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An upstream asset by name, read through a mapping (None: the default for the two)."""
+
+    asset: str
+    mapping: PartitionMapping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where something was declared."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        try:
+            shown = Path(self.file).relative_to(Path.cwd())
+        except ValueError:
+            shown = Path(self.file)
+        return f"{shown}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """One of the assets that a `multi_asset` makes, where it differs from its siblings."""
+
+    checks: Sequence[Check] = ()
+    description: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    freshness: Freshness | None = None
+    io: str | None = None
+    schema: SchemaPolicy | None = None
+    partition_column: str | None = None
+    exclude: Sequence[str] = ()
+    max_rejected: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asset:
+    """A named dataset and the function or SQL that makes it. Calling it calls the function."""
+
+    name: str
+    kind: Kind = "python"
+    function: Callable[..., Any] | None = None
+    sql: str = ""
+    partitions: PartitionsDefinition = UNPARTITIONED
+    io: str = "default"
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    group: str = ""
+    description: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    retry: Retry | None = None
+    freshness: Freshness | None = None
+    depends_on: tuple[Reference, ...] = ()
+    inputs: Mapping[str, Reference] = field(default_factory=dict)
+    version: str | None = None
+    libraries: tuple[str, ...] = ()
+    executor: Executor | None = None
+    schema: SchemaPolicy = "evolve"
+    partition_column: str | None = None
+    max_rejected: float | None = None
+    exclude: tuple[str, ...] = ()
+    token: Callable[..., Any] | None = None
+    siblings: tuple[str, ...] = ()
+    location: Location = Location("", 0)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, with plain values."""
+        if self.function is None:
+            raise TypeError(f"asset {self.name!r} is made by SQL, not by a function")
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{'source' if self.kind == 'source' else 'asset'} {self.name}>"
+
+    def identity(self) -> tuple[object, ...]:
+        """What a function that mentions this object depends on: its name alone."""
+        return ("asset", self.name)
+
+    def last(self, n: int) -> Reference:
+        """This asset's ``n`` partitions that end with the reader's own."""
+        return Reference(self.name, last(n))
+
+    def lag(self, n: int) -> Reference:
+        """This asset's partition ``n`` before the reader's own."""
+        return Reference(self.name, lag(n))
+
+    def window(self, before: int, after: int = 0) -> Reference:
+        """This asset's partitions from ``before`` before to ``after`` after the reader's own."""
+        return Reference(self.name, window(before, after))
+
+    def all_partitions(self) -> Reference:
+        """Every partition of this asset."""
+        return Reference(self.name, all_partitions())
+
+    def latest(self) -> Reference:
+        """The newest partition of this asset."""
+        return Reference(self.name, latest())
+
+    def mapped(self, through: Any) -> Reference:
+        """This asset's partitions by one's own function or table."""
+        if isinstance(through, PartitionMapping):
+            return Reference(self.name, through)
+        return Reference(self.name, mapped(through))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MultiAsset:
+    """One function that makes several assets; it returns a mapping of their names to data."""
+
+    function: Callable[..., Any]
+    assets: tuple[Asset, ...]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, with plain values."""
+        return self.function(*args, **kwargs)
+
+    def __iter__(self) -> Iterator[Asset]:
+        return iter(self.assets)
+
+    def __getitem__(self, name: str) -> Asset:
+        return next(asset for asset in self.assets if asset.name == name)
+
+    def identity(self) -> tuple[object, ...]:
+        """What a function that mentions this object depends on: the names alone."""
+        return ("assets", *(asset.name for asset in self.assets))
+
+
+Declared = Asset | MultiAsset
+
+
+# --------------------------------------------------------------------------------------------
+# What was declared where, so that assets made in a loop are found without a global name each.
+
+_declared: dict[str, list[Asset]] = {}
+
+
+def declared_in(module: str) -> list[Asset]:
+    """Assets declared so far by code of the module; the last of those declared at one place."""
+    return list({(a.name, a.location): a for a in _declared.get(module, ())}.values())
+
+
+def forget(module: str) -> None:
+    """Drop what the module declared, before it is imported anew."""
+    _declared.pop(module, None)
+
+
+def _register(asset: Asset, module: str) -> Asset:
+    _declared.setdefault(module, []).append(asset)
+    return asset
+
+
+# --------------------------------------------------------------------------------------------
+# Declaring
+
+
+def _references(depends_on: Iterable[str | Asset | Reference]) -> tuple[Reference, ...]:
+    return tuple(as_reference(upstream) for upstream in depends_on)
+
+
+def as_reference(upstream: str | Asset | Reference | PartitionMapping) -> Reference:
+    """An upstream given as a name, an asset or a reference."""
+    if isinstance(upstream, Reference):
+        return upstream
+    if isinstance(upstream, Asset):
+        return Reference(upstream.name)
+    if isinstance(upstream, str):
+        return Reference(upstream)
+    raise DefinitionError(
+        f"{upstream!r} does not name an upstream asset.",
+        hint="Give a name, an asset, or asset.last(7) and the like.",
+    )
+
+
+def _location(function: Callable[..., Any]) -> Location:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Location(code.co_filename, code.co_firstlineno) if code else Location("", 0)
+
+
+def _description(function: Callable[..., Any], given: str) -> str:
+    return given or inspect.cleandoc(function.__doc__ or "")
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as users write them → fields of `Asset`."""
+    settings = {name: value for name, value in options.items() if value is not None}
+    for name in ("tags", "checks", "exclude", "libraries"):
+        if name in settings:
+            settings[name] = _as_tuple(settings[name], name)
+    if "depends_on" in settings:
+        settings["depends_on"] = _references(_as_tuple(settings["depends_on"], "depends_on"))
+    if "inputs" in settings:
+        settings["inputs"] = {n: as_reference(r) for n, r in settings["inputs"].items()}
+    _refuse_unknown(settings)
+    return settings
+
+
+def _as_tuple(value: Any, name: str) -> tuple[Any, ...]:
+    if isinstance(value, (str, Asset, Reference, Check)):
+        raise DefinitionError(f"{name}={value!r} is one value.", hint=f"Write {name}=[…].")
+    return tuple(value)
+
+
+_CHOICES = {"schema": SchemaPolicy, "executor": Executor}
+
+
+def _refuse_unknown(settings: Mapping[str, Any]) -> None:
+    for name, choices in _CHOICES.items():
+        if name in settings and settings[name] not in typing.get_args(choices):
+            raise DefinitionError(
+                f"{name}={settings[name]!r} is not known.",
+                hint=f"One of {', '.join(typing.get_args(choices))}.",
+            )
+    limit = settings.get("max_rejected")
+    if limit is not None and not 0 <= limit <= 1:
+        raise DefinitionError(
+            f"max_rejected={limit!r} is not a fraction.", hint="0.01 allows one row in a hundred."
+        )
+
+
+@overload
+def asset(function: Callable[..., Any], /) -> Asset: ...
+
+
+@overload
+def asset(
+    *,
+    name: str | None = None,
+    partitions: PartitionsDefinition | None = None,
+    io: str | None = None,
+    owner: str | None = None,
+    tags: Sequence[str] | None = None,
+    group: str | None = None,
+    description: str = "",
+    columns: Mapping[str, str] | None = None,
+    checks: Sequence[Check] | None = None,
+    retry: Retry | None = None,
+    freshness: Freshness | None = None,
+    depends_on: Sequence[str | Asset | Reference] | None = None,
+    inputs: Mapping[str, str | Asset | Reference] | None = None,
+    version: str | None = None,
+    libraries: Sequence[str] | None = None,
+    executor: Executor | None = None,
+    schema: SchemaPolicy | None = None,
+    partition_column: str | None = None,
+    max_rejected: float | None = None,
+    exclude: Sequence[str] | None = None,
+) -> Callable[[Callable[..., Any]], Asset]: ...
+
+
+def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Declare the asset that a function makes. Its parameters name what it reads.
+
+    A parameter is an upstream asset's name; annotated with `Partition`, `Context` or a pydantic
+    model it receives the partition, the context or the asset's config instead. The annotation
+    chooses what the data comes as; ``Annotated[T, mapping]`` chooses which partitions are read.
+
+    Options:
+        name: the asset's name, when it is not the function's.
+        partitions: its key space; unpartitioned without one.
+        io: the name of the IO manager that keeps it.
+        owner, tags, group, description, columns: what people read about it; ``description`` is
+            the docstring unless given, ``columns`` maps a column to a sentence.
+        checks: audits of the staged data.
+        retry: which failures are tried again, and when.
+        freshness: by when a partition must have landed.
+        depends_on: upstream assets that are waited for, and whose change is followed, but that
+            are not handed over.
+        inputs: parameter → upstream, where a parameter has another name than the asset.
+        version: replaces the fingerprint of the code; change it when the output would change.
+        libraries: installed distributions whose version is part of the code version.
+        executor: ``"process"`` for CPU-bound Python.
+        schema: ``"evolve"`` accepts added, dropped and widened columns, ``"strict"`` none.
+        partition_column: a column whose values must lie inside the partition.
+        max_rejected: the fraction of rows that may be set aside before the step fails.
+        exclude: columns that do not count for the data version (a load time, say).
+
+    Raises:
+        DefinitionError: an option makes no sense.
+    """
+    if function is not None:
+        return _declare(function, "python", options)
+    return lambda fn: _declare(fn, "python", options)
+
+
+def _declare(function: Callable[..., Any], kind: Kind, options: Mapping[str, Any]) -> Asset:
+    settings = _settings(options)
+    settings.setdefault("name", getattr(function, "__name__", ""))
+    settings["description"] = _description(function, settings.get("description", ""))
+    made = Asset(kind=kind, function=function, location=_location(function), **settings)
+    return _register(made, getattr(function, "__module__", "") or "")
+
+
+def source(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Declare a dataset that others make: the function finds it, and it is observed, never built.
+
+    It returns a `Path` (observed by size and modification time first, by content only when those
+    moved), tabular data, or None when the partition is not there (yet). What it returns is also
+    what a downstream function receives.
+
+    Options: name, partitions, owner, tags, group, description, columns, freshness as for `asset`;
+    ``token``: a function of the same partition returning a cheap version text (an etag, a
+    ``max(updated_at)``), asked first; the content is looked at only when the token has moved.
+    """
+    if function is not None:
+        return _declare(function, "source", options)
+    return lambda fn: _declare(fn, "source", options)
+
+
+def sql_asset(name: str, query: str | Path, /, **options: Any) -> Asset:
+    """Declare an asset made by one SQL query (DuckDB's dialect) over other assets.
+
+    Its inputs are the tables that the query names; in the query a name means the partitions that
+    it maps to. ``$partition_key``, ``$partition_start`` and ``$partition_end`` are bound, never
+    pasted. ``query`` is text, or the path of a ``.sql`` file: relative to the declaring module.
+
+    Options: as for `asset`; ``inputs={"orders": orders.last(7)}`` gives a table another mapping.
+    """
+    frame = _caller()
+    where = Location(frame.f_code.co_filename, frame.f_lineno)
+    text = _read_sql(query, where)
+    settings = _settings(options)
+    made = Asset(name=name, kind="sql", sql=text, location=where, **settings)
+    return _register(made, frame.f_globals.get("__name__", ""))
+
+
+def _caller() -> Any:
+    """The first frame outside this module: where the user's declaration stands."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def _read_sql(query: str | Path, where: Location) -> str:
+    is_file = isinstance(query, Path) or (query.endswith(".sql") and "\n" not in query)
+    if not is_file:
+        return str(query)
+    path = Path(where.file).parent / query
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DefinitionError(
+            f"The SQL file {str(query)!r} can't be read.",
+            facts={"looked at": path, "declared": where, "reason": error.strerror or error},
+            hint="The path is relative to the module that declares the asset.",
+        ) from error
+
+
+def multi_asset(outs: Mapping[str, Out] | Sequence[str], /, **options: Any) -> Any:
+    """Declare several assets that one function makes together.
+
+    ``outs`` names them, with an `Out` where one has its own checks, docs or store. The function
+    returns a mapping of name → data. All of them share partitions and inputs; when one is stale
+    the function runs once and each output is published (or found unchanged) by itself.
+    """
+    outputs = dict(outs) if isinstance(outs, Mapping) else {name: Out() for name in outs}
+    if not outputs:
+        raise DefinitionError("multi_asset() names no asset.", hint="Give at least one name.")
+    return lambda fn: _declare_several(fn, outputs, options)
+
+
+def _declare_several(
+    function: Callable[..., Any], outs: Mapping[str, Out], options: Mapping[str, Any]
+) -> MultiAsset:
+    shared = _settings(options)
+    shared.pop("name", None)
+    module = getattr(function, "__module__", "") or ""
+    common = Asset(
+        name="",
+        function=function,
+        siblings=tuple(outs),
+        location=_location(function),
+        **{**shared, "description": _description(function, shared.get("description", ""))},
+    )
+    made = [_register(_out_of(common, name, out), module) for name, out in outs.items()]
+    return MultiAsset(function=function, assets=tuple(made))
+
+
+def _out_of(common: Asset, name: str, out: Out) -> Asset:
+    own = {
+        "checks": (*common.checks, *out.checks),
+        "tags": (*common.tags, *out.tags),
+        "columns": {**common.columns, **out.columns},
+        "exclude": (*common.exclude, *out.exclude),
+    }
+    for option in ("description", "freshness", "io", "schema", "partition_column", "max_rejected"):
+        given = getattr(out, option)
+        own[option] = getattr(common, option) if given in (None, "") else given
+    return replace(common, name=name, **own)
+
+
+class Group:
+    """Shared defaults for assets that belong together; an asset's own option wins, tags add up."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        partitions: PartitionsDefinition | None = None,
+        io: str | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+        retry: Retry | None = None,
+        freshness: Freshness | None = None,
+        executor: Executor | None = None,
+        schema: SchemaPolicy | None = None,
+    ) -> None:
+        self.name = name
+        self.tags = tuple(tags)
+        self.defaults = {
+            "partitions": partitions,
+            "io": io,
+            "owner": owner,
+            "retry": retry,
+            "freshness": freshness,
+            "executor": executor,
+            "schema": schema,
+        }
+
+    def __repr__(self) -> str:
+        return f"Group({self.name!r})"
+
+    def identity(self) -> tuple[object, ...]:
+        """What a function that mentions this object depends on: its name alone."""
+        return ("group", self.name)
+
+    def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in options.items() if value is not None}
+        merged = {**self.defaults, **given, "group": given.get("group", self.name)}
+        merged["tags"] = (*self.tags, *given.get("tags", ()))
+        return merged
+
+    def asset(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """`asset` with this group's defaults."""
+        merged = self._options(options)
+        return asset(**merged)(function) if function is not None else asset(**merged)
+
+    def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """`source` with this group's defaults."""
+        merged = self._options(options)
+        for not_for_sources in ("io", "retry", "executor", "schema"):
+            merged.pop(not_for_sources)
+        return source(**merged)(function) if function is not None else source(**merged)
+
+    def sql(self, name: str, query: str | Path, /, **options: Any) -> Asset:
+        """`sql_asset` with this group's defaults."""
+        return sql_asset(name, query, **self._options(options))
+
+    def multi_asset(self, outs: Mapping[str, Out] | Sequence[str], /, **options: Any) -> Any:
+        """`multi_asset` with this group's defaults."""
+        return multi_asset(outs, **self._options(options))
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything a project consists of.
+
+    ``assets`` are assets, multi-assets, modules or iterables of these; None in a module that the
+    command loads means all that the module or package declares. ``io_managers`` by name; an asset
+    that names none uses ``"default"``, which exists without being given. ``resources`` are plain
+    objects that functions find in ``context.resources``. ``config`` maps an asset's name to the
+    values of its config model.
+    """
+
+    assets: Iterable[Declared | ModuleType | Iterable[Declared]] | None = None
+    io_managers: Mapping[str, IOManager] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def flat(self) -> list[Asset]:
+        """All assets, one by one."""
+        return list(_flatten(self.assets or ()))
+
+
+def _flatten(items: Iterable[Any]) -> Iterator[Asset]:
+    for item in items:
+        if isinstance(item, Asset):
+            yield item
+        elif isinstance(item, MultiAsset):
+            yield from item.assets
+        elif isinstance(item, ModuleType):
+            yield from declared_in(item.__name__)
+        elif isinstance(item, Iterable) and not isinstance(item, (str, bytes)):
+            yield from _flatten(item)
+        else:
+            raise DefinitionError(
+                f"Definitions(assets=…) holds {item!r}, which is no asset.",
+                hint="Decorate the function with @asset, or give the module that declares it.",
+            )
+
+
+# --------------------------------------------------------------------------------------------
+# Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter that receives an upstream's data."""
+
+    name: str
+    annotation: Any
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function asks for, parameter by parameter."""
+
+    inputs: tuple[Parameter, ...] = ()
+    partition: str = ""
+    context: str = ""
+    config: str = ""
+    config_model: Any = None
+    returns: Any = None
+
+
+_PLAIN = inspect.Parameter.empty
+
+
+def read_signature(asset: Asset) -> Signature:
+    """The signature of an asset's function.
+
+    Raises DefinitionError for annotations that can't be resolved, ``*args`` and ``**kwargs``.
+    """
+    function = asset.function
+    if function is None:
+        return Signature()
+    hints = _hints(asset, function)
+    inputs: list[Parameter] = []
+    roles: dict[str, Any] = {}
+    for name in _parameter_names(asset, function, hints):
+        annotation, markers = _unwrap(hints.get(name, _PLAIN))
+        role = _role(annotation)
+        if role is None:
+            inputs.append(_input(asset, name, annotation, markers))
+        else:
+            roles[role] = name
+            if role == "config":
+                roles["config_model"] = annotation
+    return Signature(inputs=tuple(inputs), returns=hints.get("return", _PLAIN), **roles)
+
+
+def _hints(asset: Asset, function: Callable[..., Any]) -> dict[str, Any]:
+    plain = inspect.unwrap(function)
+    notes = getattr(plain, "__annotations__", {})
+    if not any(isinstance(note, str) for note in notes.values()):
+        return notes
+    try:
+        return typing.get_type_hints(plain, include_extras=True, localns=_closure(plain))
+    except Exception as error:
+        raise DefinitionError(
+            f"The annotations of asset {asset.name!r} can't be resolved: {error}",
+            facts={"asset": asset.name, "declared": asset.location},
+            hint="Import the names that the annotations use at the top of the module.",
+        ) from error
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    if not isinstance(function, FunctionType) or not function.__closure__:
+        return {}
+    return inspect.getclosurevars(function).nonlocals if function.__code__.co_freevars else {}
+
+
+def _parameter_names(
+    asset: Asset, function: Callable[..., Any], hints: Mapping[str, Any]
+) -> list[str]:
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in variable:
+            raise DefinitionError(
+                f"Asset {asset.name!r} takes {parameter}; each parameter must name one input.",
+                facts={"asset": asset.name, "declared": asset.location},
+                hint="Name the upstream assets one by one.",
+            )
+        # A parameter with a default is an ordinary one, unless something gives it a role.
+        plain, markers = _unwrap(hints.get(name, _PLAIN))
+        if parameter.default is _PLAIN or name in asset.inputs or _role(plain) or markers:
+            names.append(name)
+    return names
+
+
+def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        plain, *markers = typing.get_args(annotation)
+        return plain, tuple(markers)
+    return annotation, ()
+
+
+def _role(annotation: Any) -> str | None:
+    if not isinstance(annotation, type):
+        return None
+    if issubclass(annotation, Partition):
+        return "partition"
+    if issubclass(annotation, ContextMarker):
+        return "context"
+    # A model class exists only when its library is loaded, so nothing is imported to ask.
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and issubclass(annotation, pydantic.BaseModel):
+        return "config"
+    return None
+
+
+class ContextMarker:
+    """The base of `Context`, so that a signature is read without what a context needs to run."""
+
+
+def _input(asset: Asset, name: str, annotation: Any, markers: tuple[Any, ...]) -> Parameter:
+    given = asset.inputs.get(name)
+    for marker in markers:
+        if isinstance(marker, Reference):
+            given = marker
+        elif isinstance(marker, Asset):
+            given = Reference(marker.name)
+        elif isinstance(marker, PartitionMapping):
+            given = Reference(given.asset if given else name, marker)
+    return Parameter(name, annotation, given or Reference(name))

@@ -1,0 +1,42 @@
+"""Code versions of a graph's assets: code, config, and how the output is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assets_core.asset import Asset
+from assets_core.contracts import IOManager
+from assets_core.fingerprint import CodeVersion, Fingerprints
+from assets_core.graph import Graph
+from assets_core.hashing import hexdigest
+
+
+def code_versions(
+    graph: Graph, config: Mapping[str, Any], io: Mapping[str, IOManager], root: Path
+) -> dict[str, CodeVersion]:
+    """The current code version of every asset; sources have a constant one."""
+    prints = Fingerprints((str(root),))
+    observed = CodeVersion(hexdigest("source"))
+    return {
+        name: observed
+        if asset.kind == "source"
+        else _of(prints, asset, config.get(graph.op_of[name].name), io[asset.io])
+        for name, asset in graph.assets.items()
+    }
+
+
+def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> CodeVersion:
+    extra: dict[str, object] = {"io": manager.identity()}
+    if asset.exclude:
+        extra["exclude"] = sorted(asset.exclude)
+    if config is not None:
+        extra["config"] = {name: getattr(config, name) for name in type(config).model_fields}
+    return prints.of(
+        asset.function,
+        version=asset.version,
+        extra=extra,
+        libraries=asset.libraries,
+        sql=asset.sql or None,
+    )

@@ -1,0 +1,105 @@
+"""Re-stamping stale partitions with the current code and inputs, without running anything."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from assets_core.contracts import Acquire, Finish, Lease, Operation, Publish, Published
+from assets_core.errors import LeaseLostError
+from assets_core.plan import Plan
+from assets_core.records import InputRead, Materialization
+from assets_core.staleness import Digests, keys_to_ranges
+
+if TYPE_CHECKING:
+    from assets_core.project import Project
+
+_GROUP = 500
+
+
+def accept(project: Project, plan: Plan) -> list[tuple[str, str]]:
+    """Accept every planned partition that has a materialization; what was accepted.
+
+    Raises LeaseLostError when another run is building one of them.
+    """
+    from assets_core.project import new_run_id, this_run
+
+    wanted = _recorded(project, plan)
+    if not wanted:
+        return []
+    run_id = new_run_id(project.now())
+    project.state.begin(this_run(run_id, plan.environment, "assets accept"), 60.0)
+    status = "failed"
+    try:
+        for start in range(0, len(wanted), _GROUP):
+            _accept_group(project, plan, run_id, wanted[start : start + _GROUP])
+        status = "done"
+    finally:
+        counts = {"accepted": len(wanted) if status == "done" else 0}
+        finish = Finish(run_id, status, time.time_ns() // 1000, counts)  # type: ignore[arg-type]  # one of two literals
+        project.state.transact([finish])
+    return [(fact.asset, fact.partition) for fact in wanted]
+
+
+def _recorded(project: Project, plan: Plan) -> list[Materialization]:
+    """The stale facts as they would be if they had just been built: current code and digest."""
+    digests = Digests(plan.wiring, plan.facts)
+    facts: list[Materialization] = []
+    for batch in plan.batches:
+        op, space = batch.op, plan.facts.spaces[batch.op.name]
+        for asset in op.outputs:
+            ids = plan.facts.assets[asset].id[batch.ordinals]
+            there = batch.ordinals[ids > 0].tolist()
+            known = {
+                m.partition: m
+                for m in project.state.materializations(
+                    plan.environment, asset, ids=ids[ids > 0].tolist()
+                )
+            }
+            for ordinal in there:
+                digest, sums = digests.one(op, ordinal)
+                reads = tuple(
+                    InputRead(
+                        read.name,
+                        read.asset,
+                        keys_to_ranges(
+                            plan.facts.spaces[read.asset],
+                            at := plan.wiring.edge(op, read).upstream(ordinal).tolist(),
+                        ),
+                        len(at),
+                        plan.facts.revision,
+                        total,
+                    )
+                    for read, total in zip(op.inputs, sums, strict=True)
+                )
+                facts.append(
+                    replace(
+                        known[space.key(ordinal)],
+                        code=project.codes[asset],
+                        input_digest=digest,
+                        inputs=reads,
+                        kind="accepted",
+                        id=0,
+                    )
+                )
+    return facts
+
+
+def _accept_group(project: Project, plan: Plan, run_id: str, facts: list[Materialization]) -> None:
+    slots = tuple((fact.asset, fact.partition) for fact in facts)
+    leases = project.state.transact([Acquire(run_id, plan.environment, slots)])[0]
+    now = time.time_ns() // 1000
+    operations: list[Operation] = []
+    for fact, lease in zip(facts, leases, strict=True):
+        if not isinstance(lease, Lease):
+            raise LeaseLostError(
+                f"{fact.asset}@{fact.partition} is being built by run {lease.run}.",
+                hint="Wait for that run, then accept again.",
+            )
+        operations.append(
+            Publish(replace(fact, run=run_id, token=lease.token, started=now, finished=now))
+        )
+    for fact, result in zip(facts, project.state.transact(operations), strict=True):
+        if not isinstance(result, Published):
+            raise LeaseLostError(f"{fact.asset}@{fact.partition} was taken over by another run.")

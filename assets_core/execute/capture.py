@@ -1,0 +1,162 @@
+"""What a step prints and logs, kept per attempt instead of mixed up on the terminal.
+
+While a run is on, ``sys.stdout``/``sys.stderr`` and one logging handler pass what a thread
+writes to that thread's current attempt; other threads write as before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+_local = threading.local()
+
+
+@dataclass(slots=True)
+class Lines:
+    """The output of one attempt: ``(µs, stream, text)`` in order."""
+
+    entries: list[tuple[int, str, str]] = field(default_factory=list)
+    partial: dict[str, str] = field(default_factory=dict)
+
+    def write(self, stream: str, text: str) -> None:
+        """Add text; only whole lines become entries."""
+        text = self.partial.pop(stream, "") + text
+        *whole, rest = text.split("\n")
+        now = time.time_ns() // 1000
+        self.entries += [(now, stream, line) for line in whole]
+        if rest:
+            self.partial[stream] = rest
+
+    def finish(self) -> list[tuple[int, str, str]]:
+        """All lines, an unfinished last one included."""
+        for stream in list(self.partial):
+            self.write(stream, "\n")
+        return self.entries
+
+
+class _Tee:
+    """A stream that hands a capturing thread's text to its attempt."""
+
+    def __init__(self, name: str, real: TextIO) -> None:
+        self.name = name
+        self.real = real
+
+    def write(self, text: str) -> int:
+        lines: Lines | None = getattr(_local, "lines", None)
+        if lines is None:
+            return self.real.write(text)
+        lines.write(self.name, text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        lines: Lines | None = getattr(_local, "lines", None)
+        if lines is not None:
+            lines.write("log", f"{record.levelname} {record.name}: {self.format(record)}\n")
+
+
+@contextmanager
+def capturing(level: int = logging.INFO) -> Iterator[None]:
+    """Capture for the length of a run; `attempt` says which thread writes for whom."""
+    root, handler = logging.getLogger(), _Handler()
+    own = logging.getLogger("assets")
+    before, own_before = (sys.stdout, sys.stderr), own.level
+    out, err = _Tee("stdout", before[0]), _Tee("stderr", before[1])
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]  # a stream in all but name
+    root.addHandler(handler)
+    if own.level == logging.NOTSET:
+        own.setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        own.setLevel(own_before)
+        # Somebody may have replaced them meanwhile (a notebook, a test runner): leave theirs.
+        if sys.stdout is out:
+            sys.stdout = before[0]
+        if sys.stderr is err:
+            sys.stderr = before[1]
+
+
+@contextmanager
+def attempt() -> Iterator[Lines]:
+    """Give this thread's output to one attempt."""
+    lines = _local.lines = Lines()
+    try:
+        yield lines
+    finally:
+        _local.lines = None
+
+
+def replay(entries: list[tuple[int, str, str]]) -> None:
+    """Add lines that a worker process captured to this thread's attempt."""
+    lines: Lines | None = getattr(_local, "lines", None)
+    if lines is not None:
+        lines.entries += entries
+
+
+class RunLog:
+    """One append-only file per run, a JSON object per line; written by whole lines, read back."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.path = folder / f"{run}.jsonl"
+        self._lock = threading.Lock()
+        self._fd = -1
+
+    def append(
+        self, asset: str, partition: str, number: int, entries: list[tuple[int, str, str]]
+    ) -> None:
+        """Keep an attempt's lines; nothing is written when there are none."""
+        if not entries:
+            return
+        head = {"asset": asset, "partition": partition, "attempt": number}
+        text = "".join(
+            json.dumps({**head, "at": at, "stream": stream, "text": line}, ensure_ascii=False)
+            + "\n"
+            for at, stream, line in entries
+        )
+        with self._lock:
+            if self._fd < 0:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+                self._fd = os.open(self.path, flags, 0o644)
+            os.write(self._fd, text.encode("utf-8", "replace"))
+
+    def read(
+        self, asset: str | None = None, partition: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The kept lines of a run, an asset or an asset partition, in order."""
+        try:
+            stream = self.path.open(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        with stream:
+            for line in stream:
+                if not line.endswith("\n"):
+                    return  # cut off by a crash
+                entry: dict[str, Any] = json.loads(line)
+                if asset not in (None, entry["asset"]):
+                    continue
+                if partition in (None, entry["partition"]):
+                    yield entry
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1

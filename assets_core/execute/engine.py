@@ -1,0 +1,1081 @@
+"""Executes a plan: hands out steps whose inputs are decided, publishes, records, spreads the news.
+
+A step is *decided* when its record is committed (or it was released, failed or blocked); only
+then do its readers look at it. State is columns by ordinal and one lock; worker threads run
+steps, the recorder's thread commits and applies what was committed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from assets_core.durations import parse_duration
+from assets_core.partitions import Edge
+
+from assets_core.asset import Asset, Freshness
+from assets_core.contracts import (
+    Acquire,
+    Held,
+    Lease,
+    Note,
+    Publish,
+    Published,
+    Refused,
+    Release,
+    Snapshot,
+    StateStore,
+    Target,
+)
+from assets_core.errors import (
+    AssetsError,
+    LeaseLostError,
+    UserCodeError,
+    VersionReplacedError,
+)
+from assets_core.execute import capture
+from assets_core.execute.facts import fact_from_json, fact_to_json
+from assets_core.execute.inputs import InputData
+from assets_core.execute.recorder import Recorder
+from assets_core.execute.step import ChecksError, Made, Outcome, Runtime, Task
+from assets_core.graph import Input, Op
+from assets_core.plan import Plan
+from assets_core.records import (
+    Attempt,
+    AttemptStatus,
+    CheckOutcome,
+    Code,
+    InputRead,
+    Materialization,
+    Receipt,
+    Version,
+    version_hex,
+)
+from assets_core.staleness import FORCED, AssetFacts, Digests, Facts, keys_to_ranges
+
+Result = Literal["done", "unchanged", "released", "failed", "blocked"]
+RESULTS: tuple[Result, ...] = ("done", "unchanged", "released", "failed", "blocked")
+
+_WAITING, _READY, _RUNNING, _DECIDED = 1, 2, 3, 4
+_AHEAD_SECONDS = 0.5
+_MOST_AHEAD = 128
+_MOST_UNCOMMITTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """Something happened to an asset partition; for progress displays.
+
+    ``kind`` is a `Result`, or ``started`` or ``retrying``. ``seconds`` is the attempt's length.
+    """
+
+    kind: str
+    asset: str
+    partition: str
+    seconds: float = 0.0
+    rows: int = 0
+    rejected: int = 0
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that failed, with the error of its last attempt."""
+
+    asset: str
+    partition: str
+    error: str
+    details: str
+    attempts: int
+    exit_code: int = 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of a run's asset partitions."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    by_asset: dict[str, Counter[str]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    blocked: list[tuple[str, str, str]] = field(default_factory=list)
+    rows: int = 0
+    rejected: int = 0
+    warnings: int = 0
+
+    def add(self, asset: str, result: Result) -> None:
+        """Count one asset partition."""
+        self.counts[result] += 1
+        self.by_asset.setdefault(asset, Counter())[result] += 1
+
+
+@dataclass(slots=True)
+class OpState:
+    """Where each partition of an op stands, by ordinal (arrays of the key space's length).
+
+    ``pending`` counts undecided upstream steps of the plan, ``reasons`` are the plan's bits,
+    ``first`` is the position of the op's steps in the global order, by ordinal (-1: not planned).
+    """
+
+    op: Op
+    state: np.ndarray
+    pending: np.ndarray
+    reasons: np.ndarray
+    position: np.ndarray
+    edges: list[tuple[Input, Edge]]
+    readers: list[tuple[OpState, Edge]] = field(default_factory=list)
+    leases: dict[int, dict[str, Lease]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to execute.
+
+    ``jobs`` steps run at a time; ``lease_seconds`` without a sign of life end the run's leases;
+    ``grace`` seconds are given to running steps when the run is stopped.
+    """
+
+    jobs: int = 1
+    fail_fast: bool = False
+    executor: str | None = None
+    lease_seconds: float = 60.0
+    grace: float = 1.0
+
+
+class Engine:
+    """One execution of one plan. Use once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        store: StateStore,
+        run: str,
+        codes: dict[str, Code],
+        options: Options,
+        run_task: Callable[[Task], Outcome],
+        log: capture.RunLog | None = None,
+        on_event: Callable[[StepEvent], None] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.runtime = runtime
+        self.store = store
+        self.run = run
+        self.codes = codes
+        self.options = options
+        self.tally = Tally()
+        self.stopped = ""
+        self._run_task = run_task
+        self._log = log
+        self._on_event = on_event
+        self._facts = _copy_facts(plan.facts)
+        self._digests = Digests(plan.wiring, self._facts)
+        self._receipts: dict[int, Receipt] = {}
+        self._schemas: dict[str, str] = {}
+        mutex = threading.RLock()
+        self._lock = threading.Condition(mutex)
+        self._over = threading.Condition(mutex)
+        self._ready: list[int] = []
+        self._timers: list[tuple[float, int, int]] = []
+        self._attempts: dict[int, int] = {}
+        self._busy = 0
+        self._starving = 0
+        self._committing = 0
+        self._left = 0
+        self._abandoned = False
+        self._error: BaseException | None = None
+        self._step_seconds = 0.0
+        self._lay_out()
+        self._recorder = Recorder(
+            store,
+            run,
+            lease_seconds=options.lease_seconds,
+            idle=lambda: self._starving > 0,
+            on_lost=self._lost,
+        )
+
+    # ---------------------------------------------------------------------------------------
+    # Laying out the plan
+
+    def _lay_out(self) -> None:
+        batches = self.plan.batches
+        self._ops = [self._op_state(batch.op) for batch in batches]
+        by_name = {state.op.name: state for state in self._ops}
+        ends, tops, ordinals = [], [], []
+        for index, (batch, state) in enumerate(zip(batches, self._ops, strict=True)):
+            state.state[batch.ordinals] = _WAITING
+            state.reasons[batch.ordinals] = batch.reasons
+            space = self._facts.spaces[batch.op.name]
+            all_ends = space.ends()
+            own = (
+                all_ends[batch.ordinals] if all_ends is not None else np.zeros(len(batch.ordinals))
+            )
+            ends.append(own)
+            tops.append(np.full(len(batch.ordinals), index))
+            ordinals.append(batch.ordinals)
+        # Earlier windows first, then upstream first: whole chains of a day finish early.
+        end, top = _concat(ends), _concat(tops)
+        order = np.lexsort((top, end))
+        self._order_op = top[order].astype(np.int64).tolist()
+        self._order_ordinal = _concat(ordinals)[order].astype(np.int64).tolist()
+        self._left = len(self._order_op)
+        for position, (index, ordinal) in enumerate(
+            zip(self._order_op, self._order_ordinal, strict=True)
+        ):
+            self._ops[index].position[ordinal] = position
+        self._connect(by_name)
+
+    def _op_state(self, op: Op) -> OpState:
+        n = self._facts.spaces[op.name].n
+        edges = [(read, self.plan.wiring.edge(op, read)) for read in op.inputs]
+        return OpState(
+            op=op,
+            state=np.zeros(n, np.uint8),
+            pending=np.zeros(n, np.int64),
+            reasons=np.zeros(n, np.uint8),
+            position=np.full(n, -1, np.int64),
+            edges=edges,
+        )
+
+    def _connect(self, by_name: dict[str, OpState]) -> None:
+        for state in self._ops:
+            for read, edge in state.edges:
+                upstream = by_name.get(self.plan.graph.op_of[read.asset].name)
+                if upstream is not None:
+                    upstream.readers.append((state, edge))
+                    state.pending += edge.count(upstream.position >= 0)
+            free = np.flatnonzero((state.state == _WAITING) & (state.pending == 0))
+            state.state[free] = _READY
+            self._ready += state.position[free].tolist()
+        heapq.heapify(self._ready)
+
+    # ---------------------------------------------------------------------------------------
+    # Running
+
+    def execute(self) -> Tally:
+        """Run until every step is decided or the run is stopped.
+
+        Raises KeyboardInterrupt after stopping cleanly on Ctrl-C, and what broke the machinery
+        itself (never what a step raised).
+        """
+        self._count_waiting()
+        self._recorder.start()
+        workers = [
+            threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
+            for i in range(max(1, min(self.options.jobs, self._left or 1)))
+        ]
+        try:
+            with capture.capturing():
+                for worker in workers:
+                    worker.start()
+                self._wait()
+        except KeyboardInterrupt:
+            self.stop("interrupted")
+            self._wait_for_running(self.options.grace)
+            raise
+        finally:
+            self._abandoned = True
+            self._recorder.close()
+            if self._log is not None:
+                self._log.close()
+        if self._error is not None:
+            raise self._error
+        return self.tally
+
+    def stop(self, why: str) -> None:
+        """Start no further step."""
+        with self._lock:
+            self.stopped = self.stopped or why
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._lock.notify_all()
+        self._over.notify_all()
+
+    def _lost(self) -> None:
+        self.stop("another process declared this run dead; its leases are gone")
+
+    def _wait(self) -> None:
+        with self._lock:
+            while self._error is None and not self._finished():
+                # A bounded wait, so that Ctrl-C is heard on every platform.
+                self._over.wait(0.2)
+
+    def _finished(self) -> bool:
+        if self._left == 0:
+            return True
+        return bool(self.stopped) and self._busy == 0 and self._committing == 0
+
+    def _wait_for_running(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            while (self._busy or self._committing) and time.monotonic() < deadline:
+                self._over.wait(0.05)
+
+    def _work(self) -> None:
+        try:
+            while True:
+                position = self._next()
+                if position < 0:
+                    return
+                self._one(position)
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
+            with self._lock:
+                self._error = self._error or error
+                self._wake_all()
+
+    def _next(self) -> int:
+        """The next ready position; -1 when the run is over."""
+        with self._lock:
+            while True:
+                if self._finished() or self.stopped or self._error is not None:
+                    self._wake_all()
+                    return -1
+                self._ring_timers()
+                if self._ready and self._committing < _MOST_UNCOMMITTED:
+                    position = heapq.heappop(self._ready)
+                    self._busy += 1
+                    return position
+                self._starving += 1
+                self._recorder.hurry()
+                self._lock.wait(self._until_timer())
+                self._starving -= 1
+
+    def _ring_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappush(self._ready, heapq.heappop(self._timers)[1])
+
+    def _until_timer(self) -> float:
+        if not self._timers:
+            return 0.5
+        return max(0.0, min(0.5, self._timers[0][0] - time.monotonic()))
+
+    def _one(self, position: int) -> None:
+        state = self._ops[self._order_op[position]]
+        ordinal = self._order_ordinal[position]
+        try:
+            if ordinal in state.leases or self._lease(position):
+                self._decide(state, ordinal)
+        finally:
+            with self._lock:
+                self._busy -= 1
+                if self._busy == 0 and (self.stopped or self._left == 0):
+                    self._wake_all()
+
+    # ---------------------------------------------------------------------------------------
+    # Leases, taken a little ahead so that one commit serves many steps
+
+    def _lease(self, position: int) -> bool:
+        """Lease the step and some that follow; False when another run holds it (tried again)."""
+        wanted = self._ahead(position)
+        slots = tuple(
+            (asset, self._key(index, ordinal))
+            for index, ordinal in wanted
+            for asset in self._ops[index].op.outputs
+        )
+        granted = iter(self._recorder.call(Acquire(self.run, self.plan.environment, slots)))
+        moved = False
+        giving_back: list[tuple[str, str, int]] = []
+        for index, ordinal in wanted:
+            state = self._ops[index]
+            each = [next(granted) for _ in state.op.outputs]
+            held = [one for one in each if isinstance(one, Held)]
+            leases = {one.asset: one for one in each if isinstance(one, Lease)}
+            if held:
+                giving_back += [(a, lease.partition, lease.token) for a, lease in leases.items()]
+            else:
+                state.leases[ordinal] = leases
+            moved = moved or any(
+                one.current != int(self._facts.assets[one.asset].id[ordinal]) for one in each
+            )
+        if giving_back:
+            self._submit_quietly(Release(self.run, self.plan.environment, tuple(giving_back)))
+        if moved:
+            self._refresh()
+        self._roll_forward(wanted)
+        self._prefetch(wanted)
+        mine = self._ops[self._order_op[position]].leases.get(self._order_ordinal[position])
+        if mine is None:
+            self._later(position, 0.25)
+        return mine is not None
+
+    def _key(self, index: int, ordinal: int) -> str:
+        return self._facts.spaces[self._ops[index].op.name].key(ordinal)
+
+    def _ahead(self, position: int) -> list[tuple[int, int]]:
+        """The step and those after it in order, about half a second of work."""
+        per_step = max(self._step_seconds, 0.0005) / max(self.options.jobs, 1)
+        most = int(min(_MOST_AHEAD, max(self.options.jobs, _AHEAD_SECONDS / per_step)))
+        if not self._step_seconds:
+            most = max(self.options.jobs, 8)
+        wanted: list[tuple[int, int]] = []
+        with self._lock:
+            for at in range(position, min(position + 4 * most, len(self._order_op))):
+                index, ordinal = self._order_op[at], self._order_ordinal[at]
+                state = self._ops[index]
+                undecided = state.state[ordinal] in (_WAITING, _READY)
+                if undecided and ordinal not in state.leases:
+                    wanted.append((index, ordinal))
+                if len(wanted) >= most:
+                    break
+        return wanted
+
+    def _refresh(self) -> None:
+        """Another run has recorded something: take in the log's tail."""
+        with self._lock:
+            tail = self.store.snapshot(
+                self.plan.environment, self._facts.assets, since=self._facts.revision
+            )
+            self._take_in(tail)
+
+    def _take_in(self, tail: Snapshot) -> None:
+        for name, ordinals in self._facts.apply(tail).items():
+            own = self._facts.assets[name]
+            for ordinal in ordinals.tolist():
+                self._digests.moved(name, ordinal, own.version(ordinal))
+
+    def _later(self, position: int, seconds: float) -> None:
+        with self._lock:
+            heapq.heappush(self._timers, (time.monotonic() + seconds, position, 0))
+            self._lock.notify()
+
+    def _roll_forward(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Record what a transactional store published and a dead run did not get to record."""
+        for index in dict.fromkeys(index for index, _ in wanted):
+            state = self._ops[index]
+            for asset in state.op.outputs:
+                manager = self.runtime.io[self.runtime.graph.assets[asset].io]
+                if manager.transactional:
+                    mine = [o for i, o in wanted if i == index and o in state.leases]
+                    self._roll_asset(state, asset, mine)
+
+    def _roll_asset(self, state: OpState, asset: str, ordinals: Sequence[int]) -> None:
+        manager = self.runtime.io[self.runtime.graph.assets[asset].io]
+        keys = {self._facts.spaces[asset].key(o): o for o in ordinals}
+        for fence in manager.fences(self.plan.environment, asset, list(keys)):
+            ordinal = keys[fence.partition]
+            own = self._facts.assets[asset]
+            known = self._receipt(int(own.id[ordinal])) if own.id[ordinal] else None
+            if known is not None and known.token >= fence.token:
+                continue
+            lease = state.leases[ordinal][asset]
+            fact = replace(
+                fact_from_json(fence.fact), run=self.run, token=lease.token, kind="recovered"
+            )
+            self._recorder.call(Publish(fact))
+            again = self._recorder.call(
+                Acquire(self.run, self.plan.environment, ((asset, fence.partition),))
+            )[0]
+            if isinstance(again, Lease):
+                state.leases[ordinal][asset] = again
+            else:
+                del state.leases[ordinal]
+            self._refresh()
+
+    def _prefetch(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Fetch the receipts that these steps will read, in one query."""
+        ids: set[int] = set()
+        for index, ordinal in wanted:
+            state = self._ops[index]
+            for read, edge in state.edges:
+                if read.data and self.runtime.graph.assets[read.asset].kind != "source":
+                    ids.update(self._facts.assets[read.asset].id[edge.upstream(ordinal)].tolist())
+            for asset in state.op.outputs:
+                ids.add(int(self._facts.assets[asset].id[ordinal]))
+        missing = [i for i in ids if i > 0 and i not in self._receipts]
+        if missing:
+            self._receipts.update(self.store.receipts(missing))
+
+    def _receipt(self, recorded: int) -> Receipt:
+        found = self._receipts.get(recorded)
+        if found is None:
+            self._receipts.update(self.store.receipts([recorded]))
+            found = self._receipts[recorded]
+        return found
+
+    # ---------------------------------------------------------------------------------------
+    # Deciding and running one step
+
+    def _decide(self, state: OpState, ordinal: int) -> None:
+        with self._lock:
+            digest, sums = self._digests.one(state.op, ordinal)
+            fresh = not self._needs_run(state, ordinal, digest)
+            task = None if fresh else self._task(state, ordinal)
+            reads = () if fresh else self._reads(state, ordinal, sums)
+            if not fresh:
+                state.state[ordinal] = _RUNNING
+        if task is None:
+            self._release(state, ordinal, "released")
+            return
+        self._attempt(state, ordinal, task, digest, reads)
+
+    def _needs_run(self, state: OpState, ordinal: int, digest: Version) -> bool:
+        if state.reasons[ordinal] & FORCED:
+            return True
+        for asset in state.op.outputs:
+            own = self._facts.assets[asset]
+            recorded = (int(own.digest[ordinal][0]), int(own.digest[ordinal][1]))
+            code = self._facts.codes.get(int(own.code[ordinal]))
+            if not own.id[ordinal] or recorded != digest or code != self.codes[asset].hex:
+                return True
+        return False
+
+    def _task(self, state: OpState, ordinal: int) -> Task:
+        op, space = state.op, self._facts.spaces[state.op.name]
+        position = int(state.position[ordinal])
+        attempt = self._attempts[position] = self._attempts.get(position, 0) + 1
+        key = space.key(ordinal)
+        parts = op.partitions.path_parts(key)
+        stamp = {"code": self.codes[op.name].hex}
+        targets = {
+            asset: Target(
+                asset=asset,
+                partition=key,
+                path_parts=parts,
+                token=state.leases[ordinal][asset].token,
+                run=self.run,
+                attempt=f"{self.run}-{attempt}",
+                environment=self.plan.environment,
+                stamp=stamp,
+            )
+            for asset in op.outputs
+        }
+        return Task(
+            op=op.name,
+            partition=space.partition(ordinal),
+            path_parts=parts,
+            attempt=attempt,
+            run=self.run,
+            targets=targets,
+            inputs=tuple(self._input_data(r, e, ordinal) for r, e in state.edges if r.data),
+            schemas={asset: self._schema(asset) for asset in op.outputs},
+        )
+
+    def _schema(self, asset: str) -> str:
+        found = self._schemas.get(asset)
+        if found is None:
+            found = self._schemas[asset] = self.store.schema(self.plan.environment, asset)
+        return found
+
+    def _input_data(self, read: Input, edge: Edge, ordinal: int) -> InputData:
+        space = self._facts.spaces[read.asset]
+        at = edge.upstream(ordinal).tolist()
+        keys = tuple(space.key(i) for i in at)
+        if self.runtime.graph.assets[read.asset].kind == "source":
+            return InputData(keys, partitions=tuple(space.partition(i) for i in at))
+        ids = self._facts.assets[read.asset].id
+        return InputData(keys, receipts=tuple(self._receipt(int(ids[i])) for i in at))
+
+    def _reads(
+        self, state: OpState, ordinal: int, sums: Sequence[Version]
+    ) -> tuple[InputRead, ...]:
+        return tuple(
+            self._read(read, edge, ordinal, total)
+            for (read, edge), total in zip(state.edges, sums, strict=True)
+        )
+
+    def _read(self, read: Input, edge: Edge, ordinal: int, total: Version) -> InputRead:
+        space, bounds = self._facts.spaces[read.asset], edge.bounds(ordinal)
+        if bounds is not None:
+            lo, hi = bounds
+            ranges = ((space.key(lo), space.key(hi - 1)),) if hi > lo else ()
+            count = max(hi - lo, 0)
+        else:
+            at = edge.upstream(ordinal).tolist()
+            ranges, count = keys_to_ranges(space, at), len(at)
+        return InputRead(read.name, read.asset, ranges, count, self._facts.revision, total)
+
+    def _attempt(
+        self,
+        state: OpState,
+        ordinal: int,
+        task: Task,
+        digest: Version,
+        reads: tuple[InputRead, ...],
+    ) -> None:
+        self._tell(state, ordinal, "started")
+        began = time.time_ns() // 1000
+        with capture.attempt() as lines:
+            try:
+                outcome = self._run_task(task)
+                failure: BaseException | None = None
+            except Exception as error:  # noqa: BLE001 - any failure belongs to its step alone
+                failure = error
+        self._keep_output(task, lines)
+        if self._abandoned:
+            return
+        if failure is None:
+            try:
+                self._publish(state, ordinal, task, outcome, digest, reads)
+                return
+            except Exception as error:  # noqa: BLE001 - a failed publish fails its step alone
+                failure = error
+        self._failed(state, ordinal, task, failure, began)
+
+    def _keep_output(self, task: Task, lines: capture.Lines) -> None:
+        if self._log is not None:
+            entries = lines.finish()
+            if entries:
+                self._log.append(task.op, task.partition.key, task.attempt, entries)
+
+    def _publish(
+        self,
+        state: OpState,
+        ordinal: int,
+        task: Task,
+        outcome: Outcome,
+        digest: Version,
+        reads: tuple[InputRead, ...],
+    ) -> None:
+        took = (time.time_ns() // 1000 - outcome.started) / 1e6
+        self._step_seconds = (
+            took if not self._step_seconds else 0.9 * self._step_seconds + 0.1 * took
+        )
+        facts = []
+        for asset, made in outcome.made.items():
+            fact = self._fact(asset, task, outcome, made, digest, reads)
+            facts.append(self._sealed(asset, ordinal, fact, made))
+        self._commit(state, ordinal, facts, outcome)
+
+    def _fact(
+        self,
+        asset: str,
+        task: Task,
+        outcome: Outcome,
+        made: Made,
+        digest: Version,
+        reads: tuple[InputRead, ...],
+    ) -> Materialization:
+        staged = made.staged
+        declared = self.runtime.graph.assets[asset]
+        return Materialization(
+            environment=self.plan.environment,
+            asset=asset,
+            partition=task.partition.key,
+            code=self.codes[asset],
+            input_digest=digest,
+            data_version=made.version,
+            receipt=Receipt(
+                store=declared.io,
+                kind=staged.kind,
+                location=staged.location,
+                token=staged.target.token,
+                rows=staged.rows,
+                bytes=staged.bytes,
+                rejects=staged.rejects,
+                rejected=staged.rejected,
+            ),
+            started=outcome.started,
+            finished=time.time_ns() // 1000,
+            run=self.run,
+            token=staged.target.token,
+            attempt=task.attempt,
+            inputs=reads,
+            checks=made.checks,
+            metadata=outcome.metadata,
+            schema=made.schema,
+            deadline=deadline_of(declared, task),
+        )
+
+    def _sealed(
+        self, asset: str, ordinal: int, fact: Materialization, made: Made
+    ) -> Materialization:
+        """Publish to the store, or keep the version that is there when nothing changed."""
+        if fact.receipt.kind == "none":
+            return fact
+        manager = self.runtime.io[self.runtime.graph.assets[asset].io]
+        if self._is_unchanged(asset, ordinal, fact):
+            manager.discard(made.staged)
+            known = self._receipt(int(self._facts.assets[asset].id[ordinal]))
+            return replace(fact, kind="unchanged", receipt=known)
+        receipt = manager.publish(made.staged, fact_to_json(fact) if manager.transactional else "")
+        return replace(fact, receipt=receipt)
+
+    def _is_unchanged(self, asset: str, ordinal: int, fact: Materialization) -> bool:
+        own, declared = self._facts.assets[asset], self.runtime.graph.assets[asset]
+        state = self._ops_by_asset[asset]
+        if not own.id[ordinal] or declared.exclude or state.reasons[ordinal] & FORCED:
+            return False
+        if own.version(ordinal) != fact.data_version:
+            return False
+        known = self._receipt(int(own.id[ordinal]))
+        same_store = (known.store, known.kind) == (fact.receipt.store, fact.receipt.kind)
+        return same_store and not known.rejected and not fact.receipt.rejected
+
+    @property
+    def _ops_by_asset(self) -> dict[str, OpState]:
+        found: dict[str, OpState] | None = self.__dict__.get("_by_asset")
+        if found is None:
+            found = self.__dict__["_by_asset"] = {
+                asset: state for state in self._ops for asset in state.op.outputs
+            }
+        return found
+
+    def _commit(
+        self, state: OpState, ordinal: int, facts: list[Materialization], outcome: Outcome
+    ) -> None:
+        """Queue the records; the step is decided when all of them are committed."""
+        results: list[tuple[Materialization, Any]] = []
+
+        def done(fact: Materialization, result: Any) -> None:
+            results.append((fact, result))
+            if len(results) == len(facts):
+                self._recorded(state, ordinal, results, outcome)
+
+        with self._lock:
+            self._committing += 1
+        for fact in facts:
+            self._recorder.submit(Publish(fact), lambda result, fact=fact: done(fact, result))
+
+    def _recorded(
+        self,
+        state: OpState,
+        ordinal: int,
+        results: list[tuple[Materialization, Any]],
+        outcome: Outcome,
+    ) -> None:
+        """On the recorder's thread: the facts are committed (or refused)."""
+        try:
+            for fact, result in results:
+                if isinstance(result, BaseException):
+                    self._broken(result)
+                    return
+                if isinstance(result, Refused):
+                    self._refused(state, ordinal, fact, result, outcome)
+                    return
+            for fact, result in results:
+                self._expose(fact)
+                self._apply(ordinal, fact, result)
+            self._decided(state, ordinal)
+        finally:
+            with self._lock:
+                self._committing -= 1
+                if self.stopped or self._left == 0:
+                    self._wake_all()
+                elif self._committing == _MOST_UNCOMMITTED - 1:
+                    self._lock.notify_all()
+
+    def _broken(self, error: BaseException) -> None:
+        with self._lock:
+            self._error = self._error or error
+            self._wake_all()
+
+    def _refused(
+        self,
+        state: OpState,
+        ordinal: int,
+        fact: Materialization,
+        refusal: Refused,
+        outcome: Outcome,
+    ) -> None:
+        error = LeaseLostError(
+            "Another run took this partition over; nothing of ours was published.",
+            facts={
+                "partition": f"{fact.asset}@{fact.partition}",
+                "our token": fact.token,
+                "token now": refusal.token,
+                "held by": refusal.holder or "nobody",
+            },
+            hint="Run again: what the other run built is kept when it is still right.",
+        )
+        state.leases.pop(ordinal, None)
+        self._fail(state, ordinal, fact.attempt, error, outcome.started, "refused")
+
+    def _expose(self, fact: Materialization) -> None:
+        if fact.receipt.kind == "none" or fact.kind == "unchanged":
+            return
+        asset = self.runtime.graph.assets[fact.asset]
+        manager = self.runtime.io[fact.receipt.store]
+        if not manager.transactional:
+            parts = asset.partitions.path_parts(fact.partition)
+            manager.expose(fact.environment, fact.asset, parts, fact.receipt)
+
+    def _apply(self, ordinal: int, fact: Materialization, result: Published) -> None:
+        with self._lock:
+            own = self._facts.assets[fact.asset]
+            own.id[ordinal] = result.id
+            own.data[ordinal] = fact.data_version
+            own.digest[ordinal] = fact.input_digest
+            own.code[ordinal] = self._code_column(fact.code.hex)
+            own.finished[ordinal], own.rows[ordinal] = fact.finished, fact.receipt.rows
+            self._digests.moved(fact.asset, ordinal, fact.data_version)
+            self._receipts[result.id] = fact.receipt
+            if fact.schema:
+                self._schemas[fact.asset] = fact.schema
+            warned = tuple(f"{c.name}: {c.message}" for c in fact.checks if not c.passed)
+            self.tally.rows += fact.receipt.rows
+            self.tally.rejected += fact.receipt.rejected
+            self.tally.warnings += len(warned)
+            kind: Result = "unchanged" if fact.kind == "unchanged" else "done"
+            self.tally.add(fact.asset, kind)
+        if self._on_event is not None:
+            self._on_event(
+                StepEvent(
+                    kind,
+                    fact.asset,
+                    fact.partition,
+                    (fact.finished - fact.started) / 1e6,
+                    fact.receipt.rows,
+                    fact.receipt.rejected,
+                    warnings=warned,
+                )
+            )
+
+    def _code_column(self, hex_version: str) -> int:
+        found = self._facts.code_id(hex_version)
+        if found < 0:
+            # Any number the store has not given out; it only has to be equal to itself.
+            found = -10 - len(self._facts.codes)
+            self._facts.codes[found] = hex_version
+        return found
+
+    # ---------------------------------------------------------------------------------------
+    # Not publishing
+
+    def _release(self, state: OpState, ordinal: int, result: Result) -> None:
+        leases = state.leases.pop(ordinal, {})
+        if leases:
+            given = tuple((a, lease.partition, lease.token) for a, lease in leases.items())
+            self._submit_quietly(Release(self.run, self.plan.environment, given))
+        for asset in state.op.outputs:
+            with self._lock:
+                self.tally.add(asset, result)
+        self._tell(state, ordinal, result)
+        self._decided(state, ordinal)
+
+    def _submit_quietly(self, operation: Release | Note) -> None:
+        def done(result: Any) -> None:
+            if isinstance(result, BaseException):
+                self._broken(result)
+
+        self._recorder.submit(operation, done)
+
+    def _failed(
+        self, state: OpState, ordinal: int, task: Task, error: BaseException, began: int
+    ) -> None:
+        declared = self.runtime.graph.assets[state.op.name]
+        cause = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ else error
+        if isinstance(error, VersionReplacedError) and task.attempt < 4:
+            self._refresh()
+            self._again(state, ordinal, 0.05)
+            return
+        retry = declared.retry
+        wants = retry is not None and task.attempt <= retry.max and retry.applies(cause)
+        if wants and not self.stopped:
+            assert retry is not None
+            wait = retry.wait(task.attempt)
+            self._note(state, ordinal, task.attempt, "retried", error, began)
+            self._tell(state, ordinal, "retrying", f"{first_line(error)} (again in {wait:.1f} s)")
+            self._again(state, ordinal, wait)
+            return
+        status: AttemptStatus = "refused" if isinstance(error, LeaseLostError) else "failed"
+        self._fail(state, ordinal, task.attempt, error, began, status)
+
+    def _again(self, state: OpState, ordinal: int, seconds: float) -> None:
+        with self._lock:
+            state.state[ordinal] = _READY
+        self._later(int(state.position[ordinal]), seconds)
+
+    def _fail(
+        self,
+        state: OpState,
+        ordinal: int,
+        attempt: int,
+        error: BaseException,
+        began: int,
+        status: AttemptStatus,
+    ) -> None:
+        self._note(state, ordinal, attempt, status, error, began)
+        key = self._facts.spaces[state.op.name].key(ordinal)
+        leases = state.leases.pop(ordinal, {})
+        if leases:
+            given = tuple((a, lease.partition, lease.token) for a, lease in leases.items())
+            self._submit_quietly(Release(self.run, self.plan.environment, given))
+        code = error.exit_code if isinstance(error, AssetsError) else 1
+        with self._lock:
+            for asset in state.op.outputs:
+                self.tally.add(asset, "failed")
+            self.tally.failures.append(
+                Failure(state.op.name, key, first_line(error), str(error), attempt, code)
+            )
+        self._tell(state, ordinal, "failed", first_line(error))
+        self._block_readers(state, ordinal)
+        self._decided(state, ordinal)
+        if self.options.fail_fast:
+            self.stop("a step failed, and --fail-fast was asked for")
+
+    def _note(
+        self,
+        state: OpState,
+        ordinal: int,
+        attempt: int,
+        status: AttemptStatus,
+        error: BaseException,
+        began: int,
+    ) -> None:
+        checks: tuple[CheckOutcome, ...] = error.checks if isinstance(error, ChecksError) else ()
+        told = user_traceback(error)
+        key = self._facts.spaces[state.op.name].key(ordinal)
+        finished = time.time_ns() // 1000
+        notes = tuple(
+            Attempt(
+                run=self.run,
+                environment=self.plan.environment,
+                asset=asset,
+                partition=key,
+                attempt=attempt,
+                status=status,
+                started=began,
+                finished=finished,
+                error=str(error),
+                traceback=told,
+                checks=checks,
+            )
+            for asset in state.op.outputs
+        )
+        self._submit_quietly(Note(notes))
+
+    def _block_readers(self, state: OpState, ordinal: int) -> None:
+        """Everything planned that reads a failed step can't run, all the way down."""
+        cause = f"{state.op.name}@{self._facts.spaces[state.op.name].key(ordinal)}"
+        stack = [(state, ordinal)]
+        while stack:
+            upstream, at = stack.pop()
+            for reader, edge in upstream.readers:
+                for down in np.atleast_1d(edge.downstream(at)).tolist():
+                    with self._lock:
+                        if reader.state[down] not in (_WAITING, _READY):
+                            continue
+                        reader.state[down] = _DECIDED
+                        self._left -= 1
+                    self._blocked(reader, down, cause)
+                    stack.append((reader, down))
+
+    def _blocked(self, state: OpState, ordinal: int, cause: str) -> None:
+        key = self._facts.spaces[state.op.name].key(ordinal)
+        leases = state.leases.pop(ordinal, {})
+        if leases:
+            given = tuple((a, lease.partition, lease.token) for a, lease in leases.items())
+            self._submit_quietly(Release(self.run, self.plan.environment, given))
+        with self._lock:
+            for asset in state.op.outputs:
+                self.tally.add(asset, "blocked")
+                self.tally.blocked.append((asset, key, f"{cause} failed"))
+        self._tell(state, ordinal, "blocked", f"{cause} failed")
+
+    def _count_waiting(self) -> None:
+        for waiting in self.plan.waiting():
+            self.tally.add(waiting.asset, "blocked")
+            shown = ", ".join(f"{a}@{p}" for a, p in waiting.missing[:3])
+            more = f" and {len(waiting.missing) - 3} more" if len(waiting.missing) > 3 else ""
+            reason = f"waits for {shown}{more}" if shown else "waits for a step that can't run"
+            self.tally.blocked.append((waiting.asset, waiting.partition, reason))
+
+    def _decided(self, state: OpState, ordinal: int) -> None:
+        """Tell the readers of a step; those that wait for nothing more become ready."""
+        with self._lock:
+            state.state[ordinal] = _DECIDED
+            self._left -= 1
+            woken = 0
+            for reader, edge in state.readers:
+                woken += self._count_down(reader, edge, ordinal)
+            if self._left == 0:
+                self._wake_all()
+            elif woken:
+                self._lock.notify(woken)
+
+    def _count_down(self, reader: OpState, edge: Edge, ordinal: int) -> int:
+        bounds = edge.reverse_bounds(ordinal)
+        if bounds is not None and bounds[1] - bounds[0] == 1:
+            return self._count_down_one(reader, bounds[0])
+        down: Any = slice(*bounds) if bounds is not None else edge.downstream(ordinal)
+        reader.pending[down] -= 1
+        offset = bounds[0] if bounds is not None else 0
+        free = np.flatnonzero((reader.pending[down] == 0) & (reader.state[down] == _WAITING))
+        freed = free + offset if bounds is not None else np.asarray(down)[free]
+        reader.state[freed] = _READY
+        for position in reader.position[freed].tolist():
+            heapq.heappush(self._ready, position)
+        return len(freed)
+
+    def _count_down_one(self, reader: OpState, down: int) -> int:
+        left = reader.pending[down] - 1
+        reader.pending[down] = left
+        if left or reader.state[down] != _WAITING:
+            return 0
+        reader.state[down] = _READY
+        heapq.heappush(self._ready, int(reader.position[down]))
+        return 1
+
+    def _tell(self, state: OpState, ordinal: int, kind: str, message: str = "") -> None:
+        if self._on_event is None:
+            return
+        key = self._facts.spaces[state.op.name].key(ordinal)
+        for asset in state.op.outputs:
+            self._on_event(StepEvent(kind, asset, key, message=message))
+
+
+def _concat(parts: list[Any]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _copy_facts(facts: Facts) -> Facts:
+    """The engine's own columns: the plan it executes stays what it was."""
+    columns = ("id", "data", "digest", "code", "finished", "rows")
+    assets = {
+        name: AssetFacts(**{column: getattr(own, column).copy() for column in columns})
+        for name, own in facts.assets.items()
+    }
+    return Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall)
+
+
+def deadline_of(asset: Asset, task: Task) -> int:
+    """The freshness deadline of a partition in µs since 1970 UTC; 0 without one."""
+    freshness: Freshness | None = asset.freshness
+    end = task.partition.end
+    if freshness is None or end is None:
+        return 0
+    return int((end + parse_duration(freshness.lands_within)).timestamp() * 1_000_000)
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback of the user's own exception, cut to the user's frames."""
+    cause = error.__cause__ if isinstance(error, UserCodeError) else None
+    if cause is None:
+        return "" if isinstance(error, AssetsError) else _trace(error)
+    return _trace(cause)
+
+
+def _trace(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = ("assets_core", "io_managers")
+    kept = [f for f in frames if not any(f"/{name}/" in f.filename for name in ours)]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept or frames)]
+    return "".join([*lines, *traceback.format_exception_only(error)])
+
+
+__all__ = [
+    "RESULTS",
+    "Engine",
+    "Failure",
+    "Options",
+    "Result",
+    "StepEvent",
+    "Tally",
+    "first_line",
+    "version_hex",
+]

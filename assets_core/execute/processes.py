@@ -1,0 +1,102 @@
+"""Running steps in worker processes that survive a ``kill -9`` of one of them.
+
+A worker loads the project by itself, from the same module; what travels is the task and what
+comes back is what lies staged. Publishing stays with the run's own process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+from assets_core.errors import WorkerDiedError
+from assets_core.execute import capture
+from assets_core.execute.step import Outcome, Runtime, Task, run_step
+
+_runtime: Runtime | None = None
+
+
+def _start(make_runtime: Callable[..., Runtime], arguments: tuple[Any, ...]) -> None:
+    """In a new worker: load the project once."""
+    import signal
+
+    global _runtime
+    # Ctrl-C reaches the whole group; only the run's own process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _runtime = make_runtime(*arguments)
+
+
+def _run(task: Task) -> tuple[Outcome | BaseException, list[tuple[int, str, str]]]:
+    assert _runtime is not None
+    with capture.capturing(), capture.attempt() as lines:
+        try:
+            result: Outcome | BaseException = run_step(_runtime, task)
+        except Exception as error:  # noqa: BLE001 - carried to the run's process, raised there
+            result = _portable(error)
+    return result, lines.finish()
+
+
+def _portable(error: Exception) -> BaseException:
+    """An exception that survives the way back: its cause's traceback becomes text."""
+    import pickle
+    import traceback
+
+    cause = error.__cause__
+    try:
+        pickle.loads(pickle.dumps(cause))
+    except Exception:  # noqa: BLE001 - users' exceptions may fail to pickle in any way
+        cause = RuntimeError(f"{type(cause).__name__}: {cause}")
+    if error.__cause__ is not None:
+        text = "".join(traceback.format_exception(error.__cause__))
+        cause.remote_traceback = text  # type: ignore[union-attr]  # read by whoever records it
+    return _Carried(error, cause)
+
+
+class _Carried(Exception):  # noqa: N818 - an envelope, never raised
+    """An error and its cause; pickling an exception alone drops ``__cause__``."""
+
+    def __init__(self, error: BaseException, cause: BaseException | None) -> None:
+        super().__init__(error, cause)
+        self.error = error
+        self.cause = cause
+
+
+class ProcessRunner:
+    """A pool of worker processes, started on first use."""
+
+    def __init__(
+        self, jobs: int, make_runtime: Callable[..., Runtime], arguments: tuple[Any, ...]
+    ) -> None:
+        from pebble import ProcessPool
+
+        # A fresh interpreter: forking a process whose libraries run threads is not safe.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(
+            max_workers=jobs,
+            initializer=_start,
+            initargs=(make_runtime, arguments),
+            context=context,
+        )
+
+    def run(self, task: Task) -> Outcome:
+        """Run one attempt in a worker; WorkerDiedError when the worker is killed or crashes."""
+        from pebble import ProcessExpired
+
+        try:
+            result, entries = self._pool.schedule(_run, args=(task,)).result()
+        except ProcessExpired as error:
+            raise WorkerDiedError(
+                f"The worker process died (exit code {error.exitcode}).",
+                facts={"partition": f"{task.op}@{task.partition.key}", "pid": error.pid},
+                hint="Out of memory, perhaps? Other steps went on; give the asset a Retry.",
+            ) from error
+        capture.replay(entries)
+        if isinstance(result, _Carried):
+            raise result.error from result.cause
+        return result
+
+    def stop(self) -> None:
+        """End the workers, whatever they do."""
+        self._pool.stop()
+        self._pool.join()

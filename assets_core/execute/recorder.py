@@ -1,0 +1,146 @@
+"""The one thread that writes to the state store: many steps' records, one durable commit.
+
+Operations are queued and committed in groups; each caller hears its own result afterwards. The
+thread also keeps the run's leases alive. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from assets_core.contracts import Beat, Operation, StateStore
+from assets_core.faults import reach
+
+Done = Callable[[Any], None]
+"""Called with an operation's result, or with the exception that failed its whole group."""
+
+
+class Recorder:
+    """Queues operations and commits them in groups.
+
+    A group is closed when it holds ``most`` operations, when the oldest has waited for ``linger``
+    seconds, or at once while ``idle()`` says that nobody has anything better to do than wait.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        run: str,
+        *,
+        lease_seconds: float,
+        idle: Callable[[], bool],
+        on_lost: Callable[[], None],
+        linger: float = 0.008,
+        most: int = 24,
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._lease_seconds = lease_seconds
+        self._idle = idle
+        self._on_lost = on_lost
+        self._linger = linger
+        self._most = most
+        self._queue: list[tuple[Operation, Done]] = []
+        self._oldest = 0.0
+        self._urgent = False
+        self._closing = False
+        self._wake = threading.Condition()
+        self._beat_due = time.monotonic() + lease_seconds / 3
+        self._thread = threading.Thread(target=self._loop, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """Queue an operation; ``done`` is called on the recorder's thread after its commit."""
+        with self._wake:
+            if self._closing:
+                raise RuntimeError("the recorder is closed")
+            if not self._queue:
+                self._oldest = time.monotonic()
+            self._queue.append((operation, done))
+            if len(self._queue) == 1 or len(self._queue) >= self._most:
+                self._wake.notify()
+
+    def hurry(self) -> None:
+        """Commit what is queued now: somebody has nothing else to do."""
+        with self._wake:
+            self._urgent = True
+            self._wake.notify()
+
+    def call(self, operation: Operation) -> Any:
+        """Queue an operation and wait for its result; raises what its commit raised."""
+        answer: list[Any] = []
+        ready = threading.Event()
+
+        def done(result: Any) -> None:
+            answer.append(result)
+            ready.set()
+
+        self.submit(operation, done)
+        self.hurry()
+        while not ready.wait(0.5):
+            if not self._thread.is_alive():
+                raise RuntimeError("the recorder has stopped")
+        if isinstance(answer[0], BaseException):
+            raise answer[0]
+        return answer[0]
+
+    def close(self) -> None:
+        """Commit what is queued and stop."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            group = self._next_group()
+            if group:
+                self._commit(group)
+            elif self._closing:
+                return
+            self._beat()
+
+    def _next_group(self) -> list[tuple[Operation, Done]]:
+        with self._wake:
+            while not self._closing:
+                wait = self._patience()
+                if wait <= 0:
+                    break
+                self._wake.wait(wait)
+            group, self._queue = self._queue, []
+            self._urgent = False
+            return group
+
+    def _patience(self) -> float:
+        """Seconds for which it is worth waiting for more; 0 when something is to be done now."""
+        now = time.monotonic()
+        beat = self._beat_due - now
+        if not self._queue:
+            return max(beat, 0.0)
+        if self._urgent or len(self._queue) >= self._most or self._idle():
+            return 0.0
+        return max(min(self._oldest + self._linger - now, beat), 0.0)
+
+    def _commit(self, group: list[tuple[Operation, Done]]) -> None:
+        reach("record.begin")
+        try:
+            results: list[Any] = self._store.transact([operation for operation, _ in group])
+        except Exception as error:  # noqa: BLE001 - handed to everyone who waits for the group
+            results = [error] * len(group)
+        reach("record.committed")
+        for (_, done), result in zip(group, results, strict=True):
+            done(result)
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._beat_due:
+            return
+        self._beat_due = time.monotonic() + self._lease_seconds / 3
+        alive = self._store.transact([Beat(self._run, self._lease_seconds)])[0]
+        if alive is False:
+            self._on_lost()

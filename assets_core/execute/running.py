@@ -1,0 +1,156 @@
+"""A whole run: recorded from its beginning to its end, executed, its views made durable."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from assets_core.contracts import Finish
+from assets_core.errors import ConfigError
+from assets_core.execute.engine import RESULTS, Engine, Options, StepEvent, Tally
+from assets_core.execute.step import Outcome, Runtime, Task, run_step
+from assets_core.plan import Plan
+from assets_core.records import RunStatus
+
+if TYPE_CHECKING:
+    from assets_core.project import Origin, Project, RunResult
+
+
+def execute_plan(
+    project: Project,
+    plan: Plan,
+    *,
+    jobs: int | None,
+    fail_fast: bool,
+    executor: str | None,
+    allow_schema_change: bool,
+    on_event: Callable[[StepEvent], None] | None,
+    command: str,
+) -> RunResult:
+    """Execute a plan as one recorded run. A plan with nothing to do makes no run."""
+    from assets_core.project import RunResult, new_run_id, this_run
+
+    began = time.monotonic()
+    settings = project.settings
+    recovered = tuple(project.take_recovered())
+    options = Options(
+        jobs=jobs or settings.jobs,
+        fail_fast=fail_fast,
+        executor=executor,
+        lease_seconds=settings.lease_seconds,
+    )
+    runtime = replace(project.runtime, allow_schema_change=allow_schema_change)
+    if not plan.batches and not plan.blocked:
+        return RunResult(
+            "", "done", dict.fromkeys(RESULTS, 0), {}, (), (), 0.0, 0, 0, 0, recovered=recovered
+        )
+    run_id = new_run_id(project.now())
+    project.state.begin(this_run(run_id, plan.environment, command), options.lease_seconds)
+    log = project.run_log(run_id)
+    status: RunStatus = "interrupted"
+    engine: Engine | None = None
+    try:
+        with _runner(runtime, plan, options, project.origin) as run_task:
+            engine = Engine(
+                plan,
+                runtime,
+                project.state,
+                run_id,
+                dict(project.codes),
+                options,
+                run_task,
+                log,
+                on_event,
+            )
+            tally = engine.execute()
+        status = _status(tally, engine.stopped)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    except BaseException:
+        status = "failed"
+        raise
+    finally:
+        _end(project, runtime, engine, run_id, status)
+    tally = engine.tally if engine is not None else Tally()
+    return RunResult(
+        run_id=run_id,
+        status=status,
+        counts={name: tally.counts[name] for name in RESULTS},
+        by_asset={name: dict(counts) for name, counts in tally.by_asset.items()},
+        failures=tuple(tally.failures),
+        blocked=tuple(tally.blocked),
+        seconds=time.monotonic() - began,
+        rows=tally.rows,
+        rejected=tally.rejected,
+        warnings=tally.warnings,
+        resume=command,
+        recovered=recovered,
+    )
+
+
+def _status(tally: Tally, stopped: str) -> RunStatus:
+    if tally.failures or stopped:
+        return "failed"
+    return "blocked" if tally.blocked else "done"
+
+
+def _end(
+    project: Project, runtime: Runtime, engine: Engine | None, run_id: str, status: RunStatus
+) -> None:
+    """Make the views durable, sweep what was abandoned, release the leases, close the run."""
+    for manager in runtime.io.values():
+        manager.flush()
+    tally = engine.tally if engine is not None else Tally()
+    note = engine.stopped if engine is not None else ""
+    if status == "interrupted" or tally.failures:
+        _sweep(project, runtime, run_id)
+    finished = time.time_ns() // 1000
+    project.state.transact([Finish(run_id, status, finished, dict(tally.counts), note)])
+
+
+def _sweep(project: Project, runtime: Runtime, run_id: str) -> None:
+    facts = project.state.materializations(runtime.environment, None, run=run_id)
+    keep = {part for f in facts for part in (f.receipt.location, f.receipt.rejects) if part}
+    for manager in runtime.io.values():
+        manager.sweep(run_id, keep)
+
+
+@contextlib.contextmanager
+def _runner(
+    runtime: Runtime, plan: Plan, options: Options, origin: Origin | None
+) -> Iterator[Callable[[Task], Outcome]]:
+    """How a task is run: in this thread, or in a worker process for the assets that want it."""
+    wanted = {
+        batch.op.name
+        for batch in plan.batches
+        if (runtime.graph.assets[batch.op.name].executor or options.executor) == "process"
+    }
+    if not wanted:
+        yield lambda task: run_step(runtime, task)
+        return
+    if origin is None:
+        raise ConfigError(
+            "Worker processes need definitions that can be imported again.",
+            facts={"assets": ", ".join(sorted(wanted))},
+            hint="Load the project from a module (Project.load), or leave out executor='process'.",
+        )
+    from assets_core.execute.processes import ProcessRunner
+
+    runner = ProcessRunner(options.jobs, worker_runtime, (origin, runtime.allow_schema_change))
+    try:
+        yield lambda task: runner.run(task) if task.op in wanted else run_step(runtime, task)
+    finally:
+        runner.stop()
+
+
+def worker_runtime(origin: Any, allow_schema_change: bool) -> Runtime:
+    """In a worker process: the same project, loaded from its module."""
+    from assets_core.project import Project
+
+    project = Project.load(
+        origin.module, root=origin.root, environment=origin.environment, config=origin.config
+    )
+    return replace(project.runtime, allow_schema_change=allow_schema_change)

@@ -1,0 +1,407 @@
+"""One attempt at one step: load the inputs, call, stage, audit.
+
+What happens here touches nothing that a reader can see and nothing of the state store, so it
+runs in a worker thread or in a worker process alike. The caller publishes what comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets_core.partitions import Partition
+
+from assets_core.asset import Asset
+from assets_core.contracts import IOManager, Staged, Target
+from assets_core.dataversion import file_version, unique_version
+from assets_core.errors import (
+    AssetsError,
+    CheckFailedError,
+    OutputError,
+    OutsidePartitionError,
+    StorageError,
+    TooManyRejectsError,
+    UserCodeError,
+)
+from assets_core.execute.context import Context
+from assets_core.execute.inputs import InputData, load_inputs
+from assets_core.execute.query import run_query
+from assets_core.execute.schemas import check_schema, schema_text
+from assets_core.faults import reach
+from assets_core.graph import Graph, Op
+from assets_core.hashing import UnhashableError
+from assets_core.records import CheckOutcome, Version
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What every step of a run shares: the graph, the stores, resources and config values."""
+
+    graph: Graph
+    io: Mapping[str, IOManager]
+    resources: Mapping[str, Any]
+    config: Mapping[str, Any]
+    environment: str = "prod"
+    allow_schema_change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt, ready to run. Picklable.
+
+    ``targets`` and ``schemas`` (what is published, empty when nothing is) go by output.
+    """
+
+    op: str
+    partition: Partition
+    path_parts: tuple[str, ...]
+    attempt: int
+    run: str
+    targets: Mapping[str, Target]
+    inputs: tuple[InputData, ...]
+    schemas: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Made:
+    """One staged and audited output."""
+
+    staged: Staged
+    version: Version
+    schema: str = ""
+    checks: tuple[CheckOutcome, ...] = ()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an attempt produced: outputs by asset, and what the function noted."""
+
+    made: dict[str, Made] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    started: int = 0
+    loaded: int = 0
+    called: int = 0
+
+
+class ChecksError(CheckFailedError):
+    """A failed check, with the results of all checks for the record."""
+
+    def __init__(self, message: str, checks: tuple[CheckOutcome, ...], **parts: Any) -> None:
+        super().__init__(message, **parts)
+        self.checks = checks
+
+
+def run_step(runtime: Runtime, task: Task) -> Outcome:
+    """Run one attempt up to the point of publishing.
+
+    Raises StepError or StorageError; UserCodeError has the user's exception as its cause.
+    Whatever was staged is discarded when it raises.
+    """
+    op = runtime.graph.op_of[task.op]
+    outcome = Outcome(started=time.time_ns() // 1000)
+    with contextlib.ExitStack() as held:
+        values = load_inputs(runtime, op, task.inputs, held)
+        reach("execute.loaded")
+        outcome.loaded = time.time_ns() // 1000
+        context = _context(runtime, task)
+        results = _call(runtime, op, task, values, context)
+        reach("execute.called")
+        outcome.called = time.time_ns() // 1000
+        _make_all(runtime, op, task, results, context, outcome)
+    outcome.metadata = context.metadata
+    return outcome
+
+
+def _context(runtime: Runtime, task: Task) -> Context:
+    return Context(
+        asset=task.op,
+        partition=task.partition,
+        run_id=task.run,
+        attempt=task.attempt,
+        resources=runtime.resources,
+    )
+
+
+def _call(
+    runtime: Runtime, op: Op, task: Task, values: dict[str, Any], context: Context
+) -> dict[str, Any]:
+    """Call the function or query; its results by output."""
+    asset = runtime.graph.assets[op.name]
+    if asset.kind == "sql":
+        return {op.name: run_query(asset.sql, values, task.partition)}
+    signature = op.signature
+    if signature.partition:
+        values[signature.partition] = task.partition
+    if signature.context:
+        values[signature.context] = context
+    if signature.config:
+        values[signature.config] = runtime.config.get(op.name)
+    assert asset.function is not None
+    with _users_errors(asset, task.partition.key):
+        returned = asset.function(**values)
+    return _by_output(asset, op, returned)
+
+
+def _by_output(asset: Asset, op: Op, returned: Any) -> dict[str, Any]:
+    if not asset.siblings:
+        return {op.name: returned}
+    if not isinstance(returned, Mapping) or set(returned) != set(op.outputs):
+        got = sorted(returned) if isinstance(returned, Mapping) else type(returned).__name__
+        raise OutputError(
+            "The function of a multi_asset did not return all of its assets.",
+            facts={"wanted": ", ".join(op.outputs), "returned": got},
+            hint="Return a dict of asset name → data, with exactly these names.",
+        )
+    return {name: returned[name] for name in op.outputs}
+
+
+@contextlib.contextmanager
+def _users_errors(asset: Asset, partition: str) -> Iterator[None]:
+    """The user's exception keeps its own traceback, as the cause of ours."""
+    try:
+        yield
+    except AssetsError:
+        raise
+    except Exception as error:
+        text = str(error).strip()
+        first = text.splitlines()[0] if text else ""
+        named = f"{type(error).__name__}: {first}" if first else type(error).__name__
+        raise UserCodeError(
+            named, facts={"asset": f"{asset.name}@{partition}", "declared": asset.location}
+        ) from error
+
+
+# --------------------------------------------------------------------------------------------
+# Stage and audit
+
+
+def _make_all(
+    runtime: Runtime,
+    op: Op,
+    task: Task,
+    results: dict[str, Any],
+    context: Context,
+    outcome: Outcome,
+) -> None:
+    staged: list[tuple[IOManager, Staged]] = []
+    try:
+        for name, value in results.items():
+            maker = _Maker(runtime, runtime.graph.assets[name], task, context, staged.append)
+            outcome.made[name] = maker.make(value, op)
+    except BaseException:
+        for manager, leftover in staged:
+            # The first error is what matters; a store that is in trouble is swept later.
+            with contextlib.suppress(OSError, StorageError):
+                manager.discard(leftover)
+        raise
+
+
+@dataclass
+class _Maker:
+    """Stages and audits one output."""
+
+    runtime: Runtime
+    asset: Asset
+    task: Task
+    context: Context
+    remember: Callable[[tuple[IOManager, Staged]], None]
+
+    def make(self, value: Any, op: Op) -> Made:
+        from assets_core.tabular import to_reader
+
+        target = self.task.targets[self.asset.name]
+        manager = self.runtime.io[self.asset.io]
+        output = to_reader(value, what=f"asset {self.asset.name!r}")
+        if output.path is not None:
+            return self._file(manager, target, output.path)
+        data = output.table if output.table is not None else output.reader
+        if data is None:
+            return self._nothing(target, op)
+        if output.table is not None:
+            self._policy(output.table.schema)
+        with _users_errors(self.asset, target.partition):
+            staged = manager.stage(target, data)
+        self.remember((manager, staged))
+        staged = self._rejects(manager, staged)
+        return self._audit(manager, staged, known=output.table is not None)
+
+    def _nothing(self, target: Target, op: Op) -> Made:
+        returns = op.signature.returns
+        if returns not in (None, type(None)) and returns is not _UNANNOTATED:
+            raise OutputError(
+                "The function returned None.",
+                facts={"asset": self.asset.name, "annotated": f"-> {_name(returns)}"},
+                hint="Return the data; annotate '-> None' if the function writes it by itself.",
+            )
+        return Made(Staged(target, "none", ""), tuple(unique_version()))
+
+    def _file(self, manager: IOManager, target: Target, path: Path) -> Made:
+        if not path.is_file():
+            raise OutputError(
+                f"The returned path {str(path)!r} is not a file.",
+                facts={"asset": self.asset.name},
+                hint="Write one file and return its path; it is copied into the store.",
+            )
+        staged = manager.stage(target, path)
+        self.remember((manager, staged))
+        return Made(self._rejects(manager, staged), tuple(file_version(path)))
+
+    def _rejects(self, manager: IOManager, staged: Staged) -> Staged:
+        rejected = self.context.rejected.pop(self.asset.name, None)
+        if not rejected:
+            return staged
+        import pyarrow as pa
+
+        table = pa.concat_tables(rejected, promote_options="permissive")
+        self._count(table.num_rows, staged.rows)
+        return manager.stage_rejects(staged, table)
+
+    def _count(self, rejected: int, kept: int) -> None:
+        limit = self.asset.max_rejected
+        fraction = rejected / (rejected + kept)
+        if limit is not None and fraction > limit:
+            raise TooManyRejectsError(
+                f"{rejected:,} of {rejected + kept:,} rows were rejected "
+                f"({fraction:.1%}), more than max_rejected={limit:.4g} allows.",
+                facts={"asset": f"{self.asset.name}@{self.task.partition.key}"},
+                hint="Look at the rows and their reasons, or raise max_rejected.",
+            )
+
+    def _policy(self, schema: pa.Schema) -> str:
+        text = schema_text(schema)
+        published = self.task.schemas.get(self.asset.name, "")
+        if published and published != text and not self.runtime.allow_schema_change:
+            check_schema(self.asset, published, schema)
+        return text
+
+    def _audit(self, manager: IOManager, staged: Staged, *, known: bool) -> Made:
+        """Read back what lies on the store; fingerprint it and check it, in one scan."""
+        reader = manager.audit(staged)
+        # A stream's schema is known only now; a table's was looked at before it was staged.
+        text = schema_text(reader.schema) if known else self._policy(reader.schema)
+        version, outcomes = self._scan(reader, lambda: manager.audit(staged))
+        reach("audit.done")
+        failed = [o for o in outcomes if not o.passed and o.severity == "error"]
+        if failed:
+            raise ChecksError(
+                f"check {failed[0].name} failed: {failed[0].message}",
+                outcomes,
+                facts={"asset": f"{self.asset.name}@{self.task.partition.key}"},
+                hint="Nothing was published; the previous version still serves.",
+            )
+        return Made(staged, version, text, outcomes)
+
+    def _scan(
+        self, reader: pa.RecordBatchReader, reopen: Callable[[], pa.RecordBatchReader]
+    ) -> tuple[Version, tuple[CheckOutcome, ...]]:
+        from assets_core.rowhash import RowHasher
+
+        asset, partition = self.asset, self.task.partition
+        hasher = _hasher(RowHasher, reader.schema, asset.exclude)
+        runner = _runner(asset, reader.schema, partition, reopen)
+        inside = _inside(asset, partition, reader.schema)
+        for batch in reader:
+            if inside is not None:
+                inside(batch)
+            if hasher is not None:
+                hasher.update(batch)
+            if runner is not None:
+                runner.update(batch)
+        version = tuple(hasher.result()) if hasher is not None else tuple(unique_version())
+        results = runner.finish() if runner is not None else ()
+        outcomes = tuple(
+            CheckOutcome(r.name, r.passed, r.severity, r.message, r.failed_rows) for r in results
+        )
+        return (version[0], version[1]), outcomes
+
+
+def _hasher(kind: Any, schema: pa.Schema, exclude: Sequence[str]) -> Any:
+    try:
+        return kind(schema, exclude)
+    except UnhashableError:
+        return None
+
+
+def _runner(asset: Asset, schema: pa.Schema, partition: Partition, reopen: Any) -> Any:
+    if not asset.checks:
+        return None
+    from assets_core.checks import CheckRunner
+
+    return CheckRunner(asset.checks, schema, partition, reopen=reopen)
+
+
+def _name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation)
+
+
+_UNANNOTATED = inspect.Signature.empty
+
+
+def _inside(
+    asset: Asset, partition: Partition, schema: pa.Schema
+) -> Callable[[pa.RecordBatch], None] | None:
+    """A guard that refuses rows whose partition column lies outside the partition."""
+    column = asset.partition_column
+    if column is None:
+        return None
+    index = schema.get_field_index(column)
+    if index < 0:
+        raise OutsidePartitionError(
+            f"The output has no column {column!r}, its partition_column.",
+            facts={"asset": asset.name, "columns": ", ".join(schema.names)},
+        )
+    belongs = _membership(partition, schema.field(index).type)
+
+    def guard(batch: pa.RecordBatch) -> None:
+        import pyarrow.compute as pc
+
+        values = batch.column(index)
+        ok = pc.fill_null(belongs(values), False)
+        inside = pc.sum(ok).as_py() or 0
+        if inside == len(values):
+            return
+        strangers = values.filter(pc.invert(ok))
+        raise OutsidePartitionError(
+            f"{len(strangers):,} rows lie outside partition {partition.key}.",
+            facts={
+                "asset": asset.name,
+                "column": column,
+                "for example": strangers[0].as_py(),
+            },
+            hint="Filter the input by the partition's window, or mend its mapping.",
+        )
+
+    return guard
+
+
+def _membership(partition: Partition, kind: pa.DataType) -> Callable[[Any], Any]:
+    """Which values of a column belong to the partition."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if partition.start is None or partition.end is None or pa.types.is_string(kind):
+        keys = {partition.key, *partition.dimensions.values()}
+        return lambda values: pc.is_in(values.cast(pa.string()), pa.array(sorted(keys)))
+    if pa.types.is_date(kind):
+        # A date has no time of day: it belongs when any of it lies in the window.
+        first, last = partition.start.date(), _last_day(partition.end)
+        low, high = pa.scalar(first, kind), pa.scalar(last, kind)
+        return lambda v: pc.and_(pc.greater_equal(v, low), pc.less_equal(v, high))
+    start, end = partition.start, partition.end
+    if kind.tz is None:
+        start, end = start.replace(tzinfo=None), end.replace(tzinfo=None)
+    low, high = pa.scalar(start, kind), pa.scalar(end, kind)
+    return lambda v: pc.and_(pc.greater_equal(v, low), pc.less(v, high))
+
+
+def _last_day(end: datetime) -> Any:
+    return (end - timedelta(microseconds=1)).date()

@@ -1,0 +1,384 @@
+"""The validated graph of assets: who reads whom through which mapping, in order, selectable.
+
+Pure. Building a graph finds every problem in the definitions and reports them together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from assets_core.asset import Asset, Signature, read_signature
+from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
+from assets_core.partitions import PartitionMapping, PartitionsDefinition, default_mapping
+from assets_core.sql import tables_of
+from assets_core.tabular import can_supply, describe_supported
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An edge: what is read under which name, through which mapping.
+
+    ``name`` is the parameter or the table in the SQL; ``data`` is False for an edge that is
+    followed but not handed over.
+    """
+
+    name: str
+    asset: str
+    mapping: PartitionMapping
+    annotation: Any = field(default=None, compare=False)
+    data: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What runs as one: a function or query, its inputs and the assets it makes."""
+
+    outputs: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    partitions: PartitionsDefinition
+    signature: Signature
+
+    @property
+    def name(self) -> str:
+        """The first of its assets."""
+        return self.outputs[0]
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The assets that it reads from, itself left out, each once."""
+        return tuple(dict.fromkeys(i.asset for i in self.inputs if i.asset not in self.outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Assets by name, the ops that make them in topological order, and the edges both ways."""
+
+    assets: Mapping[str, Asset]
+    ops: tuple[Op, ...]
+    op_of: Mapping[str, Op]
+    downstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, assets: Iterable[Asset], io_managers: Collection[str] = ("default",)) -> Graph:
+        """Validate and order.
+
+        Raises DefinitionError holding every problem found.
+        """
+        return _Builder(list(assets), io_managers).build()
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Asset names, upstream first."""
+        return tuple(name for op in self.ops for name in op.outputs)
+
+    def asset(self, name: str) -> Asset:
+        """The asset of that name, or UnknownAssetError with a suggestion."""
+        try:
+            return self.assets[name]
+        except KeyError:
+            raise UnknownAssetError(
+                f"There is no asset {name!r}.", hint=_did_you_mean(name, self.assets)
+            ) from None
+
+    def upstream_of(self, name: str, depth: int | None = None) -> set[str]:
+        """The assets it is built from, ``depth`` steps up (all without one)."""
+        return _reach(name, lambda n: self.op_of[n].upstream, depth)
+
+    def downstream_of(self, name: str, depth: int | None = None) -> set[str]:
+        """The assets built from it, ``depth`` steps down (all without one)."""
+        return _reach(name, lambda n: self.downstream.get(n, ()), depth)
+
+    def select(self, expressions: str | Sequence[str] | None) -> tuple[str, ...]:
+        """Asset names by expressions, upstream first.
+
+        A comma or a further expression adds; ``!x`` takes away. ``orders``, ``raw_*``, ``*``,
+        ``tag:daily``, ``group:iot``, ``owner:…``, ``kind:sql``; ``+x`` with all upstream, ``x+``
+        with all downstream, ``2+x`` two steps up.
+
+        Raises UnknownAssetError when an expression names nothing.
+        """
+        if expressions is None:
+            return self.order
+        texts = [expressions] if isinstance(expressions, str) else list(expressions)
+        terms = [term.strip() for text in texts for term in text.split(",") if term.strip()]
+        wanted: set[str] = set()
+        if terms and all(term.startswith("!") for term in terms):
+            wanted.update(self.assets)
+        for term in terms:
+            if not term.startswith("!"):
+                wanted |= self._term(term)
+        for term in terms:
+            if term.startswith("!"):
+                wanted -= self._term(term[1:])
+        return tuple(name for name in self.order if name in wanted)
+
+    def _term(self, term: str) -> set[str]:
+        match = re.fullmatch(r"(?:(\d*)(\+))?([^+]+?)(?:(\+)(\d*))?", term)
+        if match is None:
+            raise UsageError(
+                f"{term!r} is not a selection.", hint="Write 'orders', '+orders', 'tag:daily', …"
+            )
+        up, plus_up, core, plus_down, down = match.groups()
+        names = self._matching(core)
+        found = set(names)
+        for name in names:
+            if plus_up:
+                found |= self.upstream_of(name, int(up) if up else None)
+            if plus_down:
+                found |= self.downstream_of(name, int(down) if down else None)
+        return found
+
+    def _matching(self, core: str) -> set[str]:
+        attribute, colon, value = core.partition(":")
+        if colon:
+            return self._by_attribute(attribute, value)
+        if any(sign in core for sign in "*?["):
+            names = set(fnmatch.filter(self.assets, core))
+        else:
+            names = {core} & self.assets.keys()
+        if not names:
+            raise UnknownAssetError(
+                f"No asset matches {core!r}.", hint=_did_you_mean(core, self.assets)
+            )
+        return names
+
+    def _by_attribute(self, attribute: str, value: str) -> set[str]:
+        readers: dict[str, Callable[[Asset], Iterable[str]]] = {
+            "tag": lambda asset: asset.tags,
+            "group": lambda asset: (asset.group,),
+            "owner": lambda asset: (asset.owner,),
+            "kind": lambda asset: (asset.kind,),
+            "io": lambda asset: (asset.io,),
+        }
+        if attribute not in readers:
+            raise UsageError(
+                f"Assets can't be selected by {attribute!r}.",
+                hint=f"By {', '.join(readers)}, or by name.",
+            )
+        read = readers[attribute]
+        names = {n for n, asset in self.assets.items() if fnmatch.filter(read(asset), value)}
+        if not names:
+            known = {text for asset in self.assets.values() for text in read(asset) if text}
+            raise UnknownAssetError(
+                f"No asset has {attribute} {value!r}.", hint=_did_you_mean(value, known)
+            )
+        return names
+
+
+def _reach(start: str, step: Callable[[str], Iterable[str]], depth: int | None) -> set[str]:
+    found: set[str] = set()
+    queue = deque([(start, 0)])
+    while queue:
+        name, far = queue.popleft()
+        if depth is not None and far >= depth:
+            continue
+        for other in step(name):
+            if other not in found:
+                found.add(other)
+                queue.append((other, far + 1))
+    return found
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(repr(n) for n in close)}?"
+    shown = ", ".join(choices[:8]) + (", …" if len(choices) > 8 else "")
+    return f"There are: {shown}." if choices else "Nothing is declared."
+
+
+@dataclass
+class _Builder:
+    """One pass over the definitions, collecting problems instead of stopping at the first."""
+
+    declared: list[Asset]
+    io_managers: Collection[str]
+    problems: list[DefinitionError] = field(default_factory=list)
+
+    def build(self) -> Graph:
+        assets = self._unique()
+        # One walk over an op serves all the assets that it makes.
+        ops = [self._op(a, assets) for a in assets.values() if self._is_first(a, assets)]
+        for asset in assets.values():
+            self._check_asset(asset)
+        found = [op for op in ops if op is not None]
+        order = self._ordered(found)
+        if self.problems:
+            raise DefinitionError.report(self.problems)
+        return Graph(assets, order, {n: op for op in order for n in op.outputs}, _readers(order))
+
+    def problem(self, asset: Asset, message: str, hint: str = "", **facts: object) -> None:
+        named = {"asset": f"{asset.name}  ({asset.location})", **facts}
+        self.problems.append(DefinitionError(message, facts=named, hint=hint))
+
+    def _unique(self) -> dict[str, Asset]:
+        assets: dict[str, Asset] = {}
+        folded: dict[str, Asset] = {}
+        for asset in self.declared:
+            if assets.get(asset.name) is asset:
+                continue
+            first = assets.get(asset.name) or folded.get(asset.name.casefold())
+            if first is not None:
+                what = "is declared twice" if first.name == asset.name else "differs only in case"
+                self.problem(
+                    asset,
+                    f"Asset name {asset.name!r} {what}.",
+                    "Rename one of them, or give it name='…'.",
+                    first=f"{first.name}  ({first.location})",
+                )
+                continue
+            assets[asset.name] = folded[asset.name.casefold()] = asset
+        return assets
+
+    @staticmethod
+    def _is_first(asset: Asset, assets: Mapping[str, Asset]) -> bool:
+        present = [name for name in asset.siblings if name in assets]
+        return not present or present[0] == asset.name
+
+    def _check_asset(self, asset: Asset) -> None:
+        if not _NAME.fullmatch(asset.name) or len(asset.name) > _LONGEST_NAME:
+            self.problem(
+                asset,
+                f"{asset.name[:_LONGEST_NAME]!r} can't be an asset's name.",
+                "Letters, digits and '_', starting with a letter; '.' or '-' between words; "
+                f"at most {_LONGEST_NAME} characters.",
+            )
+        if asset.kind != "source" and asset.io not in self.io_managers:
+            self.problem(
+                asset,
+                f"Asset {asset.name!r} is kept by an unknown IO manager.",
+                _did_you_mean(asset.io, self.io_managers),
+                missing=asset.io,
+            )
+
+    def _op(self, asset: Asset, assets: Mapping[str, Asset]) -> Op | None:
+        try:
+            signature = read_signature(asset)
+            inputs = self._inputs(asset, signature, assets)
+        except DefinitionError as error:
+            if "asset" not in error.facts:
+                error.facts = {"asset": f"{asset.name}  ({asset.location})", **error.facts}
+            self.problems.append(error)
+            return None
+        outputs = tuple(n for n in asset.siblings if n in assets) or (asset.name,)
+        return Op(outputs, inputs, asset.partitions, signature)
+
+    def _inputs(
+        self, asset: Asset, signature: Signature, assets: Mapping[str, Asset]
+    ) -> tuple[Input, ...]:
+        wanted: list[tuple[str, str, PartitionMapping | None, Any, bool]] = []
+        if asset.kind == "sql":
+            for table in tables_of(asset.sql):
+                given = asset.inputs.get(table)
+                name = given.asset if given else table
+                wanted.append((table, name, given.mapping if given else None, None, True))
+        wanted += [
+            (p.name, p.reference.asset, p.reference.mapping, p.annotation, True)
+            for p in signature.inputs
+        ]
+        wanted += [(r.asset, r.asset, r.mapping, None, False) for r in asset.depends_on]
+        if asset.kind == "source" and wanted:
+            self.problem(
+                asset,
+                f"Source {asset.name!r} reads {wanted[0][1]!r}, but a source is not built.",
+                "Make it an asset, or take only the partition and the context.",
+            )
+            return ()
+        self._check_named(asset, {name for name, *_ in wanted})
+        found = (self._input(asset, item, assets) for item in wanted)
+        return tuple(edge for edge in found if edge is not None)
+
+    def _check_named(self, asset: Asset, names: set[str]) -> None:
+        for name in asset.inputs.keys() - names:
+            self.problem(
+                asset,
+                f"inputs= of asset {asset.name!r} names {name!r}, which it does not read.",
+                _did_you_mean(name, names) if names else "It reads nothing.",
+            )
+
+    def _input(
+        self,
+        asset: Asset,
+        item: tuple[str, str, PartitionMapping | None, Any, bool],
+        assets: Mapping[str, Asset],
+    ) -> Input | None:
+        name, upstream_name, mapping, annotation, data = item
+        upstream = assets.get(upstream_name)
+        if upstream is None:
+            close = difflib.get_close_matches(upstream_name, list(assets), n=1, cutoff=0.6)
+            meant = f"Did you mean {close[0]!r}? Name" if close else "Name"
+            where = "in the query" if asset.kind == "sql" else "in the signature"
+            self.problem(
+                asset,
+                f"Asset {asset.name!r} depends on an unknown asset.",
+                f"{meant} it {where}, or import the module that declares it.",
+                missing=upstream_name,
+            )
+            return None
+        same = upstream_name == asset.name or upstream_name in asset.siblings
+        chosen = mapping or default_mapping(asset.partitions, upstream.partitions)
+        misfit = chosen.check(asset.partitions, upstream.partitions, same_asset=same)
+        if misfit:
+            self.problem(
+                asset,
+                f"Asset {asset.name!r} can't read {upstream_name!r} that way: {misfit}",
+                reads=f"{upstream_name}  ({upstream.location})",
+                through=chosen,
+            )
+            return None
+        if data and asset.kind == "python" and upstream.kind != "source":
+            self._check_annotation(asset, name, annotation)
+        return Input(name, upstream_name, chosen, annotation, data)
+
+    def _check_annotation(self, asset: Asset, name: str, annotation: Any) -> None:
+        if not can_supply(annotation):
+            shown = getattr(annotation, "__qualname__", None) or str(annotation)
+            self.problem(
+                asset,
+                f"Parameter {name!r} of asset {asset.name!r} asks for {shown}, "
+                "which no IO manager can supply.",
+                f"Ask for {describe_supported()}.",
+            )
+
+    def _ordered(self, ops: list[Op]) -> tuple[Op, ...]:
+        by_name = {name: op for op in ops for name in op.outputs}
+        edges = {
+            op.name: {by_name[u].name for u in op.upstream if u in by_name} - {op.name}
+            for op in ops
+        }
+        while True:
+            try:
+                return tuple(by_name[n] for n in TopologicalSorter(edges).static_order())
+            except CycleError as error:
+                # graphlib lists a cycle against the direction of the edges, first name repeated.
+                path = list(error.args[1])
+                self._cycle(path)
+                edges[path[1]] = edges[path[1]] - {path[0]}
+
+    def _cycle(self, path: Sequence[str]) -> None:
+        self.problems.append(
+            DefinitionError(
+                f"Assets depend on each other in a circle: {' → '.join(path)}",
+                facts={"cycle": f"{len(path) - 1} assets"},
+                hint="Break it. An asset may read its own past only, by lag(n) or window(n, 0).",
+            )
+        )
+
+
+def _readers(ops: Iterable[Op]) -> dict[str, tuple[str, ...]]:
+    readers: dict[str, list[str]] = {}
+    for op in ops:
+        for upstream in op.upstream:
+            readers.setdefault(upstream, []).extend(op.outputs)
+    return {name: tuple(found) for name, found in readers.items()}

@@ -1,0 +1,285 @@
+"""The plan: a value that says which asset partitions run, in which order, and why.
+
+Pure. `make_plan` selects among what `staleness` found; executing a plan and explaining it are
+two readers of the same steps and the same reasons.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from assets_core.graph import Graph, Op
+from assets_core.partitions import PartitionSelection
+from assets_core.staleness import (
+    Assessment,
+    Facts,
+    Reason,
+    Wiring,
+    assess,
+    explain,
+)
+
+Status = Literal["must", "may"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One asset partition of a plan, with the reasons why it is in it."""
+
+    asset: str
+    partition: str
+    status: Status
+    reasons: tuple[Reason, ...]
+
+    def __str__(self) -> str:
+        return f"{self.asset}@{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An asset partition that would run, but waits for upstream partitions that are missing."""
+
+    asset: str
+    partition: str
+    missing: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The steps of one op, as columns: ``ordinals`` int64, ``reasons`` uint8 (0: may only)."""
+
+    op: Op
+    ordinals: np.ndarray
+    reasons: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would run. Batches are in topological order of their ops; see `steps`.
+
+    ``revision`` is the log position that the facts were read at, ``now`` the instant that decided
+    which windows have closed.
+    """
+
+    environment: str
+    now: datetime
+    revision: int
+    batches: tuple[Batch, ...]
+    waiting_batches: tuple[Batch, ...]
+    graph: Graph = field(repr=False)
+    facts: Facts = field(repr=False)
+    wiring: Wiring = field(repr=False)
+    codes: Mapping[str, str] = field(repr=False)
+    parts: Mapping[str, Mapping[str, str]] = field(repr=False)
+    selected: tuple[str, ...] = ()
+    forced: bool = False
+
+    @property
+    def must(self) -> int:
+        """How many asset partitions will run."""
+        return sum(int((b.reasons != 0).sum()) * len(b.op.outputs) for b in self.batches)
+
+    @property
+    def may(self) -> int:
+        """How many run only if something upstream really changes."""
+        return sum(int((b.reasons == 0).sum()) * len(b.op.outputs) for b in self.batches)
+
+    @property
+    def size(self) -> int:
+        """How many times a function or query is called at most."""
+        return sum(len(b.ordinals) for b in self.batches)
+
+    def __len__(self) -> int:
+        return self.must + self.may
+
+    def __bool__(self) -> bool:
+        return bool(self.batches)
+
+    def steps(self) -> Iterator[Step]:
+        """Every step, upstream assets first and each asset's partitions in order."""
+        for batch in self.batches:
+            keys = self.facts.spaces[batch.op.name].keys(batch.ordinals)
+            for ordinal, bits, key in zip(
+                batch.ordinals.tolist(), batch.reasons.tolist(), keys, strict=True
+            ):
+                for asset in batch.op.outputs:
+                    yield self._step(batch.op, asset, ordinal, bits, key)
+
+    def _step(self, op: Op, asset: str, ordinal: int, bits: int, key: str) -> Step:
+        if bits:
+            return Step(asset, key, "must", self._explain(asset, ordinal, bits))
+        return Step(asset, key, "may", self._upstream_reasons(op, ordinal))
+
+    def _explain(self, asset: str, ordinal: int, bits: int) -> tuple[Reason, ...]:
+        return explain(
+            self.graph, self.facts, self.wiring, self.codes, self.parts, asset, ordinal, bits
+        )
+
+    def _upstream_reasons(self, op: Op, ordinal: int) -> tuple[Reason, ...]:
+        planned = {b.op.name: b.ordinals for b in self.batches}
+        found = []
+        for read in op.inputs:
+            ordinals = planned.get(self.graph.op_of[read.asset].name)
+            if ordinals is None:
+                continue
+            at = np.intersect1d(self.wiring.edge(op, read).upstream(ordinal), ordinals)
+            if read.asset in op.outputs:
+                at = at[at != ordinal]
+            if len(at):
+                space = self.facts.spaces[read.asset]
+                last = space.key(int(at[-1]))
+                where = space.key(int(at[0])) + (f"..{last}" if len(at) > 1 else "")
+                found.append(Reason("upstream", f"if {read.asset}[{where}] changes"))
+        return tuple(found)
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Every asset partition of the selection that is stale but can't run yet."""
+        for batch in self.waiting_batches:
+            for ordinal in batch.ordinals.tolist():
+                missing = tuple(self._missing(batch.op, ordinal))
+                key = self.facts.spaces[batch.op.name].key(ordinal)
+                for asset in batch.op.outputs:
+                    yield Waiting(asset, key, missing)
+
+    @property
+    def blocked(self) -> int:
+        """How many asset partitions wait for missing upstream partitions."""
+        return sum(len(b.ordinals) * len(b.op.outputs) for b in self.waiting_batches)
+
+    def _missing(self, op: Op, ordinal: int) -> Iterator[tuple[str, str]]:
+        planned = {b.op.name: b.ordinals for b in self.batches}
+        for read in op.inputs:
+            at = self.wiring.edge(op, read).upstream(ordinal)
+            gone = at[self.facts.assets[read.asset].id[at] == 0]
+            upstream = planned.get(self.graph.op_of[read.asset].name)
+            if upstream is not None:
+                gone = np.setdiff1d(gone, upstream)
+            for key in self.facts.spaces[read.asset].keys(gone):
+                yield read.asset, key
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values; see `to_json`."""
+        return {
+            "environment": self.environment,
+            "now": self.now.astimezone(UTC).isoformat(),
+            "revision": self.revision,
+            "must": self.must,
+            "may": self.may,
+            "blocked": self.blocked,
+            "steps": [
+                {
+                    "asset": step.asset,
+                    "partition": step.partition,
+                    "status": step.status,
+                    "reasons": [_reason_dict(reason) for reason in step.reasons],
+                }
+                for step in self.steps()
+            ],
+            "waiting": [
+                {
+                    "asset": w.asset,
+                    "partition": w.partition,
+                    "missing": [{"asset": a, "partition": p} for a, p in w.missing],
+                }
+                for w in self.waiting()
+            ],
+        }
+
+    def to_json(self) -> str:
+        """The plan as one JSON document."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        from assets_core.observe.display import plan_html
+
+        return plan_html(self)
+
+    def __str__(self) -> str:
+        from assets_core.observe.display import plan_text
+
+        return plan_text(self)
+
+
+def _reason_dict(reason: Reason) -> dict[str, str]:
+    return {
+        "kind": reason.kind,
+        "detail": reason.detail,
+        "was": reason.was,
+        "now": reason.now,
+    }
+
+
+def make_plan(
+    graph: Graph,
+    facts: Facts,
+    codes: Mapping[str, str],
+    *,
+    now: datetime,
+    assets: Collection[str] | None = None,
+    partitions: PartitionSelection | None = None,
+    force: bool = False,
+    environment: str = "prod",
+    parts: Mapping[str, Mapping[str, str]] | None = None,
+    wiring: Wiring | None = None,
+) -> Plan:
+    """Which partitions of the selection are stale, what waits, and why.
+
+    ``facts`` are laid out in key spaces resolved at ``now``, so a window that has not closed is
+    not in them unless asked. ``codes`` maps each asset to its current code version, ``parts`` to
+    that version's parts. ``assets`` and ``partitions`` select (None: all); an op that makes
+    several assets is selected by any of them.
+    """
+    wiring = wiring or Wiring(graph, facts.spaces)
+    wanted = None if assets is None else set(assets)
+    masks = _masks(graph, facts, wanted, partitions)
+    found = assess(graph, facts, codes, chosen=masks.get, force=force, wiring=wiring)
+    running: list[Batch] = []
+    waiting: list[Batch] = []
+    for op in graph.ops:
+        if graph.assets[op.name].kind != "source":
+            _batch(op, found[op.name], running, waiting)
+    return Plan(
+        environment=environment,
+        now=now,
+        revision=facts.revision,
+        batches=tuple(running),
+        waiting_batches=tuple(waiting),
+        graph=graph,
+        facts=facts,
+        wiring=wiring,
+        codes=codes,
+        parts=parts or {},
+        selected=tuple(graph.order if wanted is None else (n for n in graph.order if n in wanted)),
+        forced=force,
+    )
+
+
+def _masks(
+    graph: Graph, facts: Facts, wanted: set[str] | None, partitions: PartitionSelection | None
+) -> dict[str, np.ndarray]:
+    """Which partitions of each op can run; an op that is not in the result can run whole."""
+    masks: dict[str, np.ndarray] = {}
+    by_space: dict[int, np.ndarray] = {}
+    for op in graph.ops:
+        space = facts.spaces[op.name]
+        if wanted is not None and wanted.isdisjoint(op.outputs):
+            masks[op.name] = np.zeros(space.n, bool)
+        elif partitions is not None:
+            if id(space) not in by_space:
+                by_space[id(space)] = partitions.mask(space)
+            masks[op.name] = by_space[id(space)]
+    return masks
+
+
+def _batch(op: Op, found: Assessment, running: list[Batch], waiting: list[Batch]) -> None:
+    stale = found.stale
+    for into, mask in ((running, stale & ~found.absent), (waiting, stale & found.absent)):
+        ordinals = np.flatnonzero(mask)
+        if len(ordinals):
+            into.append(Batch(op, ordinals, found.reasons[ordinals]))

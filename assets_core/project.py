@@ -1,0 +1,777 @@
+"""The facade: load definitions, gather facts, plan, execute, observe.
+
+What notebooks and the command call. It connects the pure parts with the stores and decides
+nothing that they decide.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from assets_core.asset import Asset, Definitions
+from assets_core.errors import (
+    AssetsError,
+    ConfigError,
+    PartitionError,
+    UsageError,
+)
+from assets_core.graph import Graph
+from assets_core.settings import Found, Settings, find, load_settings
+
+if TYPE_CHECKING:
+    from assets_core.contracts import IOManager, StateStore
+    from assets_core.execute.capture import RunLog
+    from assets_core.execute.engine import Failure, StepEvent
+    from assets_core.execute.recovery import Recovered
+    from assets_core.execute.step import Runtime
+    from assets_core.observe.freshness import FreshnessReport
+    from assets_core.observe.history import History
+    from assets_core.observe.lineage import Lineage
+    from assets_core.observe.status import Status
+    from assets_core.partitions import KeySpace, PartitionSelection
+    from assets_core.plan import Plan
+    from assets_core.records import Attempt, Code, Materialization, Run
+    from assets_core.staleness import Facts, Wiring
+
+Select = str | Sequence[str] | None
+Partitions = "str | Sequence[str] | PartitionSelection | None"
+
+FOLDER = ".assets"
+"""The project's own folder: the state store and the runs' logs."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run. ``counts`` maps done, unchanged, released, failed, blocked to numbers."""
+
+    run_id: str
+    status: str
+    counts: Mapping[str, int]
+    by_asset: Mapping[str, Mapping[str, int]]
+    failures: tuple[Failure, ...]
+    blocked: tuple[tuple[str, str, str], ...]
+    seconds: float
+    rows: int
+    rejected: int
+    warnings: int
+    resume: str = ""
+    recovered: tuple[Recovered, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Nothing failed, nothing is blocked."""
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 some step failed, 3 refused, 4 blocked by missing upstream, 130 interrupted."""
+        if self.status == "interrupted":
+            return 130
+        if self.failures:
+            codes = {failure.exit_code for failure in self.failures}
+            return 3 if codes == {3} else 1
+        return 4 if self.blocked else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values."""
+        return {
+            "run": self.run_id,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "seconds": round(self.seconds, 3),
+            "counts": dict(self.counts),
+            "by_asset": {name: dict(counts) for name, counts in self.by_asset.items()},
+            "rows": self.rows,
+            "rejected": self.rejected,
+            "warnings": self.warnings,
+            "failures": [
+                {"asset": f.asset, "partition": f.partition, "error": f.error, "details": f.details}
+                for f in self.failures
+            ],
+            "blocked": [{"asset": a, "partition": p, "reason": r} for a, p, r in self.blocked],
+            "resume": self.resume,
+        }
+
+    def raise_for_status(self) -> RunResult:
+        """This result, or an AssetsError that tells what failed first."""
+        if self.ok:
+            return self
+        if self.failures:
+            first = self.failures[0]
+            raise AssetsError(
+                f"{len(self.failures)} steps failed; the first: {first.asset}@{first.partition}",
+                facts={"error": first.error, "run": self.run_id},
+                hint=f"Resume with: {self.resume}",
+            )
+        raise AssetsError(f"Run {self.run_id} is {self.status}.", hint=self.resume)
+
+    def __str__(self) -> str:
+        from assets_core.observe.display import result_text
+
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        from assets_core.observe.display import result_html
+
+        return result_html(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How to make the same project again in a worker process."""
+
+    module: str
+    root: str
+    environment: str
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class _Load:
+    """``Project.load("definitions")`` loads a project, ``project.load("orders")`` an asset's data.
+
+    Each is also a method of its own: `Project.from_module` and `Project.read`.
+    """
+
+    @overload
+    def __get__(self, instance: None, owner: type[Project]) -> Callable[..., Project]: ...
+
+    @overload
+    def __get__(self, instance: Project, owner: type[Project]) -> Callable[..., Any]: ...
+
+    def __get__(self, instance: Project | None, owner: type[Project]) -> Callable[..., Any]:
+        return owner.from_module if instance is None else instance.read
+
+
+class Project:
+    """Definitions, their stores and their recorded facts, in one place.
+
+    ``Project.load("definitions")`` is what the command does; ``Project(Definitions(...))`` is for
+    notebooks and tests. Nothing is opened before it is needed; close it, or use it as a context
+    manager, when done.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        *,
+        root: str | Path = ".",
+        state: str | None = None,
+        environment: str | None = None,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Settings | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        """``root`` is the project's folder, ``state`` the state store's URL (SQLite beside the
+        data unless given), ``config`` values by asset (``"*"``: every asset that has the key).
+
+        Raises DefinitionError with every problem of the definitions.
+        """
+        self.root = Path(root).resolve()
+        given = {"state": state, "environment": environment}
+        if settings is None:
+            settings = load_settings(Found(self.root, None, {}), given=given)
+        else:
+            settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+        self.settings = settings
+        self.environment = settings.environment
+        self.definitions = definitions
+        self.origin = origin
+        self._given_config = dict(config or {})
+        self._recovered: list[Recovered] = []
+        self.code_warnings: dict[str, tuple[str, ...]] = {}
+        names = {"default", *definitions.io_managers, *settings.io}
+        self.graph = Graph.build(definitions.flat(), names)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: str | None = None,
+        *,
+        root: str | Path | None = None,
+        state: str | None = None,
+        environment: str | None = None,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Project:
+        """Load the definitions that the settings (or ``module``) name.
+
+        Settings are looked for in ``root`` (the working directory unless given) and above.
+        """
+        from assets_core.loading import load_definitions
+
+        found = find(Path(root or ".").resolve())
+        given = {"module": module, "state": state, "environment": environment}
+        settings = load_settings(found, given=given)
+        definitions = load_definitions(settings.module, found.root)
+        origin = Origin(settings.module, str(found.root), settings.environment, dict(config or {}))
+        return cls(definitions, root=found.root, config=config, settings=settings, origin=origin)
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the state store and of the IO managers' files."""
+        if "state" in self.__dict__:
+            self.state.close()
+            del self.__dict__["state"]
+        if "io" in self.__dict__:
+            for manager in self.io.values():
+                manager.close()
+            del self.__dict__["io"]
+
+    def __repr__(self) -> str:
+        return f"<Project {self.root.name}: {len(self.graph.assets)} assets, {self.environment}>"
+
+    def _repr_html_(self) -> str:
+        from assets_core.observe.display import graph_html
+
+        return graph_html(self.graph)
+
+    # ---------------------------------------------------------------------------------------
+    # Parts
+
+    @cached_property
+    def state(self) -> StateStore:
+        """The state store, opened (and migrated) on first use."""
+        from assets_core.state import open_store
+
+        return open_store(self.state_url)
+
+    @property
+    def state_url(self) -> str:
+        """Where facts are recorded."""
+        if self.settings.state:
+            return self.settings.state
+        return f"sqlite:///{self.root / FOLDER / 'state.db'}"
+
+    @cached_property
+    def io(self) -> Mapping[str, IOManager]:
+        """The IO managers by name, bound to this project's folder."""
+        managers = {name: _make_io(name, s) for name, s in self.settings.io.items()}
+        managers.update(self.definitions.io_managers)
+        if "default" not in managers:
+            managers["default"] = _io_type("parquet", "default")("data")
+        for name, manager in managers.items():
+            manager.bind(name, self.root)
+        return managers
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """Each asset's config model, filled in.
+
+        Raises ConfigError for values that are missing, misspelt or of the wrong type.
+        """
+        from assets_core.configuring import fill_config
+
+        layers = (self.definitions.config, self.settings.config, self._given_config)
+        return fill_config(self.graph, layers)
+
+    @cached_property
+    def codes(self) -> dict[str, Code]:
+        """The current code version of every asset."""
+        from assets_core.coding import code_versions
+        from assets_core.records import Code
+
+        found = code_versions(self.graph, self.config, self.io, self.root)
+        self.code_warnings = {name: c.warnings for name, c in found.items() if c.warnings}
+        return {name: Code(c.hex, c.parts) for name, c in found.items()}
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """What steps share."""
+        from assets_core.execute.step import Runtime
+
+        return Runtime(
+            graph=self.graph,
+            io=self.io,
+            resources=self.definitions.resources,
+            config=self.config,
+            environment=self.environment,
+        )
+
+    def now(self) -> datetime:
+        """The instant that decides which windows have closed: the clock, in UTC."""
+        return datetime.now(UTC)
+
+    def spaces(
+        self, now: datetime | None = None, *, include_open: bool = False
+    ) -> dict[str, KeySpace]:
+        """Each asset's key space at ``now``; assets of one definition share one."""
+        at = now or self.now()
+        needs_keys = any(asset.partitions.is_dynamic for asset in self.graph.assets.values())
+        dynamic = self.state.dynamic_keys() if needs_keys else {}
+        made: dict[Any, KeySpace] = {}
+        spaces = {}
+        for name, asset in self.graph.assets.items():
+            definition = asset.partitions
+            if definition not in made:
+                made[definition] = definition.resolve(
+                    at, dynamic=dynamic, include_open=include_open
+                )
+            spaces[name] = made[definition]
+        return spaces
+
+    def facts(self, spaces: Mapping[str, KeySpace] | None = None) -> Facts:
+        """What is recorded of every asset, laid out in key spaces."""
+        from assets_core.recalling import StoreRecall
+        from assets_core.staleness import Facts
+
+        laid_out = spaces or self.spaces()
+        snapshot = self.state.snapshot(self.environment, self.graph.assets)
+        return Facts.of(snapshot, laid_out, StoreRecall(self.state, self.environment, laid_out))
+
+    # ---------------------------------------------------------------------------------------
+    # Planning and running
+
+    def plan(
+        self,
+        select: Select = None,
+        partitions: Any = None,
+        *,
+        force: bool = False,
+        include_open: bool = False,
+        now: datetime | None = None,
+    ) -> Plan:
+        """Which asset partitions of the selection are stale, and why.
+
+        ``select`` as for `Graph.select`; ``partitions`` a key, ``"A..B"``, a list of these, or
+        ``"date=…,station=*"``. Sources of the selection are observed first, and what moved is
+        recorded.
+
+        Raises UnknownAssetError, PartitionError for a selection that names nothing.
+        """
+        from assets_core.plan import make_plan
+        from assets_core.staleness import Wiring
+
+        self.recover()
+        at = _aware(now) if now is not None else self.now()
+        chosen = self.graph.select(select)
+        spaces = self.spaces(at, include_open=include_open)
+        selection = self._partition_selection(partitions, chosen, spaces)
+        wiring = Wiring(self.graph, spaces)
+        facts = self.facts(spaces)
+        if self._observe(chosen, selection, facts, wiring):
+            facts = self.facts(spaces)
+        codes = self.codes
+        return make_plan(
+            self.graph,
+            facts,
+            {name: code.hex for name, code in codes.items()},
+            now=at,
+            assets=None if select is None else chosen,
+            partitions=selection,
+            force=force,
+            environment=self.environment,
+            parts={name: code.parts for name, code in codes.items()},
+            wiring=wiring,
+        )
+
+    def _partition_selection(
+        self, partitions: Any, chosen: Iterable[str], spaces: Mapping[str, KeySpace]
+    ) -> PartitionSelection | None:
+        from assets_core.partitions import PartitionSelection, parse_selection
+
+        if partitions is None:
+            return None
+        selection = (
+            partitions
+            if isinstance(partitions, PartitionSelection)
+            else parse_selection(partitions)
+        )
+        selection.check([spaces[name] for name in chosen])
+        return selection
+
+    def _observe(
+        self,
+        chosen: Iterable[str],
+        selection: PartitionSelection | None,
+        facts: Facts,
+        wiring: Wiring,
+    ) -> int:
+        """Observe the source partitions that the selection reads; how many moved."""
+        from assets_core.execute.sources import observe
+
+        wanted = _source_partitions(self.graph, chosen, selection, facts, wiring)
+        return sum(
+            observe(self.runtime, self.state, facts, self.graph.assets[name], ordinals)
+            for name, ordinals in wanted.items()
+        )
+
+    def recover(self) -> list[Recovered]:
+        """Mend what dead runs left behind; cheap when there are none."""
+        from assets_core.execute.recovery import recover
+
+        found = recover(self.runtime, self.state)
+        self._recovered += found
+        return found
+
+    def take_recovered(self) -> list[Recovered]:
+        """What was recovered since this was last asked, for whoever tells the user."""
+        found, self._recovered = self._recovered, []
+        return found
+
+    def materialize(
+        self,
+        select: Select = None,
+        partitions: Any = None,
+        *,
+        plan: Plan | None = None,
+        force: bool = False,
+        include_open: bool = False,
+        jobs: int | None = None,
+        fail_fast: bool = False,
+        executor: str | None = None,
+        allow_schema_change: bool = False,
+        on_event: Callable[[StepEvent], None] | None = None,
+        now: datetime | None = None,
+        command: str = "",
+    ) -> RunResult:
+        """Build what is stale in the selection, and nothing else.
+
+        Selection as for `plan` (or a plan made before). ``jobs`` steps run at a time; a failed
+        step fails only what depends on it. Ctrl-C stops cleanly and raises KeyboardInterrupt.
+        What failed is told by the result, not raised: see `RunResult.raise_for_status`.
+        """
+        from assets_core.execute.running import execute_plan
+
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"jobs={jobs} can't run anything.", hint="At least 1.")
+        made = plan or self.plan(
+            select, partitions, force=force, include_open=include_open, now=now
+        )
+        return execute_plan(
+            self,
+            made,
+            jobs=jobs,
+            fail_fast=fail_fast,
+            executor=executor,
+            allow_schema_change=allow_schema_change,
+            on_event=on_event,
+            command=command or resume_command(select, partitions, include_open),
+        )
+
+    # ---------------------------------------------------------------------------------------
+    # Reading
+
+    load = _Load()
+
+    def read(
+        self, asset: str | Asset, partition: Any = None, *, partitions: Any = None, as_: Any = None
+    ) -> Any:
+        """The data of an asset: one partition, a selection of them, or all, in one scan.
+
+        ``as_`` is what it comes as: a type such as ``polars.DataFrame``, or one of the names
+        ``"arrow"``, ``"polars"``, ``"pandas"``, ``"reader"``, ``"duckdb"``, ``"path"``. The data
+        of a source comes as its function gives it.
+
+        Raises MissingDataError when nothing of it is materialized.
+        """
+        from assets_core.reading import load
+
+        return load(self, _name(asset), partition if partition is not None else partitions, as_)
+
+    def rejects(self, asset: str | Asset, partition: str | None = None) -> Any:
+        """The rows set aside, as one Arrow table with ``_partition`` and ``_reason``."""
+        from assets_core.reading import load_rejects
+
+        return load_rejects(self, _name(asset), partition)
+
+    def history(
+        self, asset: str | Asset, partition: str | None = None, *, limit: int | None = None
+    ) -> History:
+        """The recorded materializations and failed attempts, newest first."""
+        from assets_core.observe.history import History
+
+        name = self.graph.asset(_name(asset)).name
+        key = None if partition is None else self._key(name, partition)
+        facts = self.state.materializations(self.environment, name, key, limit=limit)
+        attempts = self.state.attempts(
+            environment=self.environment, asset=name, partition=key, limit=limit
+        )
+        return History(name, key, tuple(facts), tuple(attempts))
+
+    def _key(self, asset: str, partition: str) -> str:
+        """The canonical form of a key, or PartitionError."""
+        space = self.spaces(include_open=True)[asset]
+        return space.key(space.ordinal(partition))
+
+    def lineage(
+        self,
+        asset: str | Asset,
+        partition: str | None = None,
+        *,
+        downstream: bool = False,
+        depth: int | None = None,
+    ) -> Lineage:
+        """Exactly which upstream partitions and versions a partition was built from.
+
+        ``downstream`` turns it around: which current partitions read it. ``"asset@partition"``
+        may be given as one text.
+        """
+        from assets_core.observe.lineage import downstream_of, upstream_of
+        from assets_core.recalling import StoreLedger
+
+        name, key = _split_reference(_name(asset), partition)
+        self.graph.asset(name)
+        spaces = self.spaces(include_open=True)
+        if key is None:
+            if spaces[name].n != 1:
+                raise PartitionError(
+                    f"Lineage is asked of one partition of {name!r}.",
+                    hint=f"For example: assets lineage {name}@{_newest(spaces[name])}",
+                )
+            key = spaces[name].key(0)
+        key = spaces[name].key(spaces[name].ordinal(key))
+        ledger = StoreLedger(self.state, self.environment, self.graph, spaces)
+        walk = downstream_of if downstream else upstream_of
+        return walk(ledger, name, key, depth=depth)
+
+    def status(self, select: Select = None, *, now: datetime | None = None) -> Status:
+        """The state of every partition of the selection: fresh, stale, missing, failed, blocked."""
+        from assets_core.observe.status import make_status
+        from assets_core.staleness import assess
+
+        self.recover()
+        at = _aware(now) if now is not None else self.now()
+        chosen = self.graph.select(select)
+        spaces = self.spaces(at)
+        facts = self.facts(spaces)
+        codes = {name: code.hex for name, code in self.codes.items()}
+        found = assess(self.graph, facts, codes)
+        failed = self.state.failed(self.environment)
+        return make_status(self.graph, facts, found, failed, chosen, now=at)
+
+    def freshness(self, select: Select = None, *, now: datetime | None = None) -> FreshnessReport:
+        """How each partition under a freshness promise stands: pass, warn, late or not due."""
+        from assets_core.observe.freshness import make_report
+
+        at = _aware(now) if now is not None else self.now()
+        chosen = self.graph.select(select)
+        spaces = self.spaces(at)
+        return make_report(self.graph, self.facts(spaces), chosen, now=at)
+
+    def runs(self, limit: int | None = 20) -> list[Run]:
+        """Recorded runs, newest first."""
+        self.recover()
+        return self.state.runs(self.environment, limit=limit)
+
+    def run(self, run_id: str) -> Run:
+        """One run, by its id or an unambiguous beginning of it; ``latest`` is the newest."""
+        if run_id == "latest":
+            newest = self.state.runs(self.environment, limit=1)
+            found = newest[0] if newest else None
+        else:
+            found = self.state.run(run_id)
+        if found is None:
+            raise UsageError(f"There is no run {run_id!r}.", hint="See: assets runs")
+        return found
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """The attempts of a run that did not publish."""
+        return self.state.attempts(run=self.run(run_id).id)
+
+    def materialized_by(self, run_id: str) -> list[Materialization]:
+        """What a run published."""
+        run = self.run(run_id)
+        return self.state.materializations(run.environment, None, run=run.id)
+
+    def logs(
+        self, run_id: str, asset: str | None = None, partition: str | None = None
+    ) -> list[dict[str, Any]]:
+        """What a run's steps printed and logged: asset, partition, attempt, at, stream, text."""
+        return list(self.run_log(self.run(run_id).id).read(asset, partition))
+
+    def run_log(self, run_id: str) -> RunLog:
+        """The file that keeps a run's output."""
+        from assets_core.execute.capture import RunLog
+
+        return RunLog(self.root / FOLDER / "logs", run_id)
+
+    # ---------------------------------------------------------------------------------------
+    # Tending
+
+    def partitions(self, asset: str | Asset, *, include_open: bool = False) -> list[str]:
+        """The keys of an asset's partitions, in order."""
+        return self.spaces(include_open=include_open)[self.graph.asset(_name(asset)).name].keys()
+
+    def add_partitions(self, name: str, keys: Sequence[str]) -> int:
+        """Register partitions of a ``dynamic(name)`` definition; how many were new."""
+        from assets_core.partitions import canonical_key
+
+        self._require_dynamic(name)
+        return self.state.add_keys(name, [canonical_key(key) for key in keys])
+
+    def remove_partitions(self, name: str, keys: Sequence[str]) -> int:
+        """Remove registered partitions; how many there were. Their data and history stay."""
+        self._require_dynamic(name)
+        return self.state.remove_keys(name, list(keys))
+
+    def _require_dynamic(self, name: str) -> None:
+        known = {n for a in self.graph.assets.values() for n in a.partitions.dynamic_names}
+        if name not in known:
+            shown = ", ".join(sorted(known)) or "none; declare partitions=dynamic('…')"
+            raise UsageError(
+                f"No asset is partitioned by dynamic({name!r}).", hint=f"There are: {shown}."
+            )
+
+    def accept(
+        self, select: Select = None, partitions: Any = None, *, now: datetime | None = None
+    ) -> list[tuple[str, str]]:
+        """Re-stamp stale partitions with the current code and inputs, without running anything.
+
+        For a change that is known not to alter the output. Missing partitions stay missing.
+        Returns the asset partitions accepted.
+        """
+        from assets_core.execute.accepting import accept
+
+        return accept(self, self.plan(select, partitions, now=now))
+
+    def repair(self, *, verify: bool = False) -> dict[str, Any]:
+        """Bring the outside views in line with the pointers, and remove leftovers of ended runs.
+
+        With ``verify`` every current version is read and its checksums compared.
+        """
+        from assets_core.execute.repairing import repair
+
+        self.recover()
+        return repair(self, verify=verify)
+
+    def doctor(self) -> list[dict[str, str]]:
+        """Checks of settings, versions, definitions and stores: name, status, detail, hint."""
+        from assets_core.execute.repairing import doctor
+
+        return doctor(self)
+
+
+# --------------------------------------------------------------------------------------------
+
+
+def _name(asset: str | Asset) -> str:
+    return asset.name if isinstance(asset, Asset) else asset
+
+
+def _split_reference(text: str, partition: str | None) -> tuple[str, str | None]:
+    """``asset@partition`` → both parts."""
+    name, at, key = text.partition("@")
+    if at and partition is not None:
+        raise UsageError(f"The partition is given twice: {text!r} and {partition!r}.")
+    return name, key if at else partition
+
+
+def _newest(space: KeySpace) -> str:
+    return space.key(space.n - 1) if space.n else "PARTITION"
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise UsageError(
+            "now= has no time zone.", hint="Give an aware datetime, such as datetime.now(UTC)."
+        )
+    return moment.astimezone(UTC)
+
+
+def new_run_id(now: datetime) -> str:
+    """Sortable by time, unique, safe in file names: ``20240101t060000-1a2b3c``."""
+    return f"{now:%Y%m%dt%H%M%S}{secrets.token_hex(4)}"
+
+
+def this_run(run_id: str, environment: str, command: str) -> Run:
+    """A run that starts now, in this process."""
+    from assets_core.records import Run
+
+    return Run(
+        id=run_id,
+        environment=environment,
+        status="running",
+        started=time.time_ns() // 1000,
+        command=command,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def resume_command(select: Select, partitions: Any, include_open: bool) -> str:
+    """The command that does the same again (what is done by then is skipped)."""
+    import shlex
+
+    words = ["assets", "materialize"]
+    for text in [select] if isinstance(select, str) else list(select or ()):
+        words += ["--select", text]
+    keys = [partitions] if isinstance(partitions, str) else list(partitions or ())
+    for key in keys:
+        words += ["--partitions" if ".." in str(key) else "--partition", str(key)]
+    if include_open:
+        words.append("--include-open")
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def _io_type(kind: str, name: str) -> Any:
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group="assets_core.io_managers")}
+    if kind in found:
+        return found[kind].load()
+    bundled = {
+        "parquet": ("io_managers.parquet", "ParquetFiles"),
+        "duckdb": ("io_managers.duckdb", "DuckDBTables"),
+        "memory": ("io_managers.memory", "Memory"),
+    }
+    if kind in bundled:
+        # A source checkout that was never installed has no entry points.
+        import importlib
+
+        module, attribute = bundled[kind]
+        return getattr(importlib.import_module(module), attribute)
+    raise ConfigError(
+        f"IO manager {name!r} is of an unknown type {kind!r}.",
+        hint=f"Installed types: {', '.join(sorted(found | bundled))}.",
+    )
+
+
+def _make_io(name: str, settings: Any) -> IOManager:
+    options = {k: v for k, v in settings.model_dump().items() if k != "type"}
+    try:
+        made: IOManager = _io_type(settings.type, name)(**options)
+    except TypeError as error:
+        raise ConfigError(
+            f"IO manager {name!r} can't be made: {error}", facts={"options": options}
+        ) from error
+    return made
+
+
+def _source_partitions(
+    graph: Graph,
+    chosen: Iterable[str],
+    selection: PartitionSelection | None,
+    facts: Facts,
+    wiring: Wiring,
+) -> dict[str, list[int]]:
+    """The ordinals of each source that the chosen partitions read."""
+    import numpy as np
+
+    wanted: dict[str, Any] = {}
+    names = set(chosen)
+    for op in graph.ops:
+        if names.isdisjoint(op.outputs):
+            continue
+        space = facts.spaces[op.name]
+        mask = selection.mask(space) if selection is not None else np.ones(space.n, bool)
+        if graph.assets[op.name].kind == "source":
+            wanted[op.name] = wanted.get(op.name, False) | mask
+            continue
+        for read in op.inputs:
+            if graph.assets[read.asset].kind == "source":
+                covered = wiring.edge(op, read).cover(mask)
+                wanted[read.asset] = wanted.get(read.asset, False) | covered
+    return {name: np.flatnonzero(mask).tolist() for name, mask in wanted.items()}

@@ -1,0 +1,131 @@
+"""Loading materialized data for people: notebooks, tests and `Project.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assets_core.errors import MissingDataError, UsageError
+from assets_core.partitions import parse_selection
+from assets_core.records import Receipt
+
+if TYPE_CHECKING:
+    from assets_core.project import Project
+
+FORMS = ("arrow", "polars", "pandas", "reader", "duckdb", "path")
+"""The names that `Project.load` takes for ``as_``, besides a type."""
+
+
+def load(project: Project, name: str, partitions: Any, as_: Any) -> Any:
+    """The data of an asset's partitions; see `Project.load`."""
+    asset = project.graph.asset(name)
+    keys, receipts = current_receipts(project, name, partitions)
+    annotation = _form(as_)
+    if asset.kind == "source":
+        return _from_source(project, name, keys)
+    kinds = {receipt.kind for receipt in receipts}
+    manager = project.io[receipts[0].store] if "none" not in kinds else None
+    if manager is None:
+        raise UsageError(
+            f"Asset {name!r} writes by itself, so there is nothing to load.",
+            hint="Read it from where its function puts it.",
+        )
+    if kinds == {"file"} or as_ == "path":
+        paths = [manager.path(receipt) for receipt in receipts]
+        return paths[0] if len(paths) == 1 else paths
+    from assets_core.tabular import from_reader
+
+    return from_reader(manager.open(receipts), annotation)
+
+
+def _form(as_: Any) -> Any:
+    if as_ is None or as_ == "arrow":
+        import pyarrow as pa
+
+        return pa.Table
+    if not isinstance(as_, str):
+        return as_
+    return _named_form(as_)
+
+
+def _named_form(name: str) -> Any:
+    if name == "polars":
+        import polars
+
+        return polars.DataFrame
+    if name == "pandas":
+        import pandas
+
+        return pandas.DataFrame
+    if name == "reader":
+        import pyarrow as pa
+
+        return pa.RecordBatchReader
+    if name == "duckdb":
+        import duckdb
+
+        return duckdb.DuckDBPyRelation
+    if name == "path":
+        return None
+    raise UsageError(f"as_={name!r} is not known.", hint=f"One of {', '.join(FORMS)}, or a type.")
+
+
+def current_receipts(
+    project: Project, name: str, partitions: Any
+) -> tuple[list[str], Sequence[Receipt]]:
+    """Keys and receipts of what is materialized in a selection of an asset's partitions.
+
+    Raises MissingDataError when there is nothing, or when a single key that was asked for is
+    missing.
+    """
+    space = project.spaces(include_open=True)[name]
+    selection = None if partitions is None else parse_selection(partitions)
+    if selection is not None:
+        selection.check([space])
+    mask = np.ones(space.n, bool) if selection is None else selection.mask(space)
+    columns = project.state.snapshot(project.environment, [name]).assets[name]
+    ordinals = space.ordinals(columns.keys)
+    there = (ordinals >= 0) & (columns.id > 0)
+    order = np.argsort(ordinals[there], kind="stable")
+    at, ids = ordinals[there][order], columns.id[there][order]
+    wanted = mask[at]
+    at, ids = at[wanted], ids[wanted]
+    if not len(at):
+        shown = space.keys(np.flatnonzero(mask)[:3])
+        raise MissingDataError(
+            f"Nothing of {name!r} is materialized there.",
+            facts={"asked for": ", ".join(shown) or "no partition"},
+            hint=f"Build it with: assets materialize --select {name}"
+            + (f" --partition {shown[0]}" if len(shown) == 1 else ""),
+        )
+    receipts = project.state.receipts(ids.tolist())
+    return space.keys(at), [receipts[i] for i in ids.tolist()]
+
+
+def _from_source(project: Project, name: str, keys: Sequence[str]) -> Any:
+    from assets_core.execute.inputs import call_source
+
+    space = project.spaces(include_open=True)[name]
+    asset = project.graph.assets[name]
+    values = [
+        call_source(project.runtime, asset, space.partition(space.ordinal(key))) for key in keys
+    ]
+    return values[0] if len(values) == 1 else values
+
+
+def load_rejects(project: Project, name: str, partition: str | None) -> Any:
+    """The rejected rows of an asset as one table; None when nothing was rejected."""
+    import pyarrow as pa
+
+    project.graph.asset(name)
+    keys, receipts = current_receipts(project, name, partition)
+    tables = []
+    for key, receipt in zip(keys, receipts, strict=True):
+        if receipt.rejected:
+            rows = project.io[receipt.store].open_rejects(receipt)
+            if rows is not None:
+                column = pa.repeat(pa.scalar(key), rows.num_rows)
+                tables.append(rows.append_column(pa.field("_partition", pa.string()), column))
+    return pa.concat_tables(tables, promote_options="permissive") if tables else None

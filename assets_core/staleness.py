@@ -1,0 +1,462 @@
+"""Which asset partitions are stale, and why: arithmetic on columns, no loop over partitions.
+
+Pure. `Facts` are the recorded columns, laid out by partition ordinal; `assess` compares them
+with what the code and the data are now. Nothing here selects or orders work: see `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from assets_core.graph import Graph, Input, Op
+from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64
+from assets_core.partitions import Edge, KeySpace
+from assets_core.records import NO_VERSION, InputRead, Version
+
+if TYPE_CHECKING:
+    from assets_core.contracts import Columns, Snapshot
+
+MISSING, CODE, INPUT, FORCED, SIBLING = 1, 2, 4, 8, 16
+"""Why a partition must run, as bits of a reasons column."""
+
+
+class Recall(Protocol):
+    """Looks up what a reason needs to be told in full; asked only when somebody reads it."""
+
+    def reads(self, asset: str, partition: str) -> Sequence[InputRead]:
+        """What the current materialization read."""
+
+    def versions_read(self, asset: str, partition: str, read: InputRead) -> Mapping[str, Version]:
+        """The versions behind one of those inputs, by upstream partition."""
+
+    def code_parts(self, code: str) -> Mapping[str, str]:
+        """The parts of a code version."""
+
+
+@dataclass(slots=True)
+class AssetFacts:
+    """Recorded columns of one asset, by ordinal; ``id`` 0 where nothing is recorded.
+
+    ``id``, ``finished`` (µs), ``rows`` and ``code`` int64; ``data`` and ``digest`` uint64 (n, 2).
+    """
+
+    id: np.ndarray
+    data: np.ndarray
+    digest: np.ndarray
+    code: np.ndarray
+    finished: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int) -> AssetFacts:
+        """Nothing recorded for any of ``n`` partitions."""
+        return cls(
+            id=np.zeros(n, np.int64),
+            data=np.zeros((n, 2), np.uint64),
+            digest=np.zeros((n, 2), np.uint64),
+            code=np.full(n, -1, np.int64),
+            finished=np.zeros(n, np.int64),
+            rows=np.zeros(n, np.int64),
+        )
+
+    def put(self, columns: Columns, space: KeySpace) -> np.ndarray:
+        """Lay recorded rows at their ordinals; the ordinals touched. Unknown keys are left out."""
+        ordinals = space.ordinals(columns.keys)
+        known = ordinals >= 0
+        at = ordinals[known]
+        for name in ("id", "data", "digest", "code", "finished", "rows"):
+            getattr(self, name)[at] = getattr(columns, name)[known]
+        return at
+
+    def version(self, ordinal: int) -> Version:
+        """The recorded data version, (0, 0) when there is none."""
+        hi, lo = self.data[ordinal].tolist()
+        return hi, lo
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is recorded of every asset, laid out in its key space, at one revision."""
+
+    spaces: Mapping[str, KeySpace]
+    assets: dict[str, AssetFacts]
+    codes: dict[int, str] = field(default_factory=dict)
+    revision: int = 0
+    recall: Recall | None = None
+
+    @classmethod
+    def empty(cls, spaces: Mapping[str, KeySpace]) -> Facts:
+        """Nothing recorded yet."""
+        return cls(spaces, {name: AssetFacts.empty(space.n) for name, space in spaces.items()})
+
+    @classmethod
+    def of(
+        cls, snapshot: Snapshot, spaces: Mapping[str, KeySpace], recall: Recall | None = None
+    ) -> Facts:
+        """A store's snapshot laid out in key spaces."""
+        facts = cls.empty(spaces)
+        facts.recall = recall
+        facts.apply(snapshot)
+        return facts
+
+    def apply(self, snapshot: Snapshot) -> dict[str, np.ndarray]:
+        """Bring the columns up to date with (the tail of) a log; the ordinals touched by asset."""
+        touched = {}
+        for name, columns in snapshot.assets.items():
+            if name in self.assets and columns.keys:
+                touched[name] = self.assets[name].put(columns, self.spaces[name])
+        self.codes.update(snapshot.codes)
+        self.revision = max(self.revision, snapshot.revision)
+        return touched
+
+    def code_id(self, hex_version: str) -> int:
+        """The column value that stands for a code version; -2 for one never recorded."""
+        return next((i for i, text in self.codes.items() if text == hex_version), -2)
+
+
+class Wiring:
+    """The graph's edges resolved between key spaces: intervals of ordinals, each made once."""
+
+    def __init__(self, graph: Graph, spaces: Mapping[str, KeySpace]) -> None:
+        self.graph = graph
+        self.spaces = spaces
+        self._edges: dict[tuple[object, int, int], Edge] = {}
+
+    def edge(self, op: Op, read: Input) -> Edge:
+        """The edge of one input of an op."""
+        down, up = self.spaces[op.name], self.spaces[read.asset]
+        key = (read.mapping, id(down), id(up))
+        edge = self._edges.get(key)
+        if edge is None:
+            edge = self._edges[key] = read.mapping.resolve(down, up)
+        return edge
+
+
+def input_tag(read: Input) -> int:
+    """What tells an input's share of a digest from another input's."""
+    return hash64("input", read.name, read.asset)
+
+
+class Digests:
+    """Input digests as the recorded data versions are now: whole columns, or one partition."""
+
+    def __init__(self, wiring: Wiring, facts: Facts) -> None:
+        self.wiring = wiring
+        self.facts = facts
+        self._shares: dict[str, np.ndarray] = {}
+        self._tags: dict[Input, int] = {}
+
+    def tag(self, read: Input) -> int:
+        """`input_tag`, remembered."""
+        tag = self._tags.get(read)
+        if tag is None:
+            tag = self._tags[read] = input_tag(read)
+        return tag
+
+    def shares(self, asset: str) -> np.ndarray:
+        """What each partition of an asset adds to a digest that reads it, uint64 (n, 2)."""
+        found = self._shares.get(asset)
+        if found is None:
+            salts = self.facts.spaces[asset].salts()
+            found = self._shares[asset] = combine(self.facts.assets[asset].data, salts)
+        return found
+
+    def moved(self, asset: str, ordinal: int, version: Version) -> None:
+        """An asset partition has another data version from now on."""
+        shares = self.shares(asset)
+        salt = int(self.facts.spaces[asset].salts()[ordinal])
+        shares[ordinal] = combine_one(version[0], version[1], salt)
+
+    def column(self, op: Op) -> np.ndarray:
+        """The input digests of all partitions of an op, uint64 (n, 2)."""
+        sums = [(self.tag(i), self.wiring.edge(op, i).sum(self.shares(i.asset))) for i in op.inputs]
+        return fold_edges(sums, self.facts.spaces[op.name].n)
+
+    def one(self, op: Op, ordinal: int) -> tuple[Version, list[Version]]:
+        """One partition's input digest, and what each input contributed to it."""
+        sums = [self._sum(op, read, ordinal) for read in op.inputs]
+        tags = [self.tag(read) for read in op.inputs]
+        return fold_edges_one(zip(tags, sums, strict=True)), sums
+
+    def _sum(self, op: Op, read: Input, ordinal: int) -> Version:
+        edge, shares = self.wiring.edge(op, read), self.shares(read.asset)
+        bounds = edge.bounds(ordinal)
+        if bounds is None:
+            rows = shares[edge.upstream(ordinal)]
+        else:
+            lo, hi = bounds
+            if hi - lo == 1:
+                one = shares[lo]
+                return int(one[0]), int(one[1])
+            rows = shares[lo:hi]
+        if not len(rows):
+            return NO_VERSION
+        high, low = rows.sum(axis=0, dtype=np.uint64).tolist()
+        return high, low
+
+
+@dataclass(slots=True)
+class Assessment:
+    """Staleness of every partition of one op, by ordinal.
+
+    ``reasons`` uint8 bits (0: need not run by itself); ``may`` bool: something upstream of it is
+    stale, so it runs if that really changes; ``absent`` bool: some upstream partition that it
+    maps to has nothing recorded and will not get anything by itself.
+    """
+
+    reasons: np.ndarray
+    may: np.ndarray
+    absent: np.ndarray
+
+    @property
+    def must(self) -> np.ndarray:
+        """Which partitions must run, bool."""
+        return self.reasons != 0
+
+    @property
+    def stale(self) -> np.ndarray:
+        """Which partitions must or may run, bool."""
+        return self.must | self.may
+
+
+def assess(
+    graph: Graph,
+    facts: Facts,
+    codes: Mapping[str, str],
+    *,
+    chosen: Callable[[str], np.ndarray | None] | None = None,
+    force: bool = False,
+    wiring: Wiring | None = None,
+) -> dict[str, Assessment]:
+    """Staleness of every op (by its first asset's name), upstream first.
+
+    ``codes`` maps each asset to its current code version. ``chosen(op)`` gives the partitions
+    that can run (bool by ordinal, None for all): only these spread staleness further down, since
+    what is not run changes nothing. ``force`` makes the chosen ones run whatever their state.
+    """
+    wiring = wiring or Wiring(graph, facts.spaces)
+    digests = Digests(wiring, facts)
+    result: dict[str, Assessment] = {}
+    for op in graph.ops:
+        mask = chosen(op.name) if chosen is not None else None
+        reasons = _reasons(op, graph, facts, codes, digests)
+        if force and _is_built(graph, op):
+            reasons[mask if mask is not None else slice(None)] |= FORCED
+        found = Assessment(reasons, np.zeros(len(reasons), bool), np.zeros(len(reasons), bool))
+        if mask is not None:
+            found.reasons[~mask] = 0
+        _spread(op, wiring, facts, result, found, mask)
+        result[op.name] = found
+    return result
+
+
+def _is_built(graph: Graph, op: Op) -> bool:
+    return graph.assets[op.name].kind != "source"
+
+
+def _reasons(
+    op: Op, graph: Graph, facts: Facts, codes: Mapping[str, str], digests: Digests
+) -> np.ndarray:
+    n = facts.spaces[op.name].n
+    reasons = np.zeros(n, np.uint8)
+    if not _is_built(graph, op):
+        return reasons
+    now = digests.column(op)
+    each = [_own_reasons(facts, name, codes[name], now) for name in op.outputs]
+    for own in each:
+        reasons |= own
+    if len(each) > 1:
+        partly = np.logical_or.reduce([own == 0 for own in each]) & (reasons != 0)
+        reasons[partly] |= SIBLING
+    return reasons
+
+
+def _own_reasons(facts: Facts, name: str, code: str, now: np.ndarray) -> np.ndarray:
+    own = facts.assets[name]
+    there = own.id != 0
+    reasons = np.where(there, 0, MISSING).astype(np.uint8)
+    reasons[there & (own.code != facts.code_id(code))] |= CODE
+    # Compared as pairs: any() along an axis of two is many times slower than two columns.
+    moved = (own.digest[:, 0] != now[:, 0]) | (own.digest[:, 1] != now[:, 1])
+    reasons[there & moved] |= INPUT
+    return reasons
+
+
+def _spread(
+    op: Op,
+    wiring: Wiring,
+    facts: Facts,
+    done: Mapping[str, Assessment],
+    found: Assessment,
+    mask: np.ndarray | None,
+) -> None:
+    """Set ``may`` and ``absent`` out of the upstream ops, then along the op's own past."""
+    own_past: list[Edge] = []
+    for read in op.inputs:
+        edge = wiring.edge(op, read)
+        if read.asset in op.outputs:
+            own_past.append(edge)
+            continue
+        upstream = done[wiring.graph.op_of[read.asset].name]
+        if upstream.reasons.any() or upstream.may.any():
+            found.may |= edge.any(upstream.stale)
+        gone = (facts.assets[read.asset].id == 0) & (~upstream.stale | upstream.absent)
+        if gone.any():
+            found.absent |= edge.any(gone)
+    if mask is not None:
+        found.may &= mask
+    for edge in own_past:
+        _scan(edge, found, mask)
+
+
+def _scan(edge: Edge, found: Assessment, mask: np.ndarray | None) -> None:
+    """Carry staleness forward along an op's own past, in order of partitions."""
+    stale, absent = found.stale, found.absent
+    first = np.flatnonzero(stale | absent)
+    if not len(first):
+        return
+    stale_list, absent_list = stale.tolist(), absent.tolist()
+    may, allowed = found.may, mask
+    for i in range(int(first[0]) + 1, len(stale_list)):
+        if allowed is not None and not allowed[i]:
+            continue
+        bounds = edge.bounds(i)
+        lo, hi = bounds if bounds is not None else (0, 0)
+        window = range(lo, hi) if bounds is not None else edge.upstream(i).tolist()
+        if any(stale_list[j] for j in window):
+            may[i] = True
+            stale_list[i] = True
+        if any(absent_list[j] for j in window) and stale_list[i]:
+            absent[i] = absent_list[i] = True
+
+
+# --------------------------------------------------------------------------------------------
+# Telling why
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One cause of staleness: what kind, told in words, what it was and what it is."""
+
+    kind: str
+    detail: str
+    was: str = ""
+    now: str = ""
+
+
+def explain(
+    graph: Graph,
+    facts: Facts,
+    wiring: Wiring,
+    codes: Mapping[str, str],
+    parts: Mapping[str, Mapping[str, str]],
+    asset: str,
+    ordinal: int,
+    bits: int,
+) -> tuple[Reason, ...]:
+    """The reasons of one partition, in words. ``parts`` holds each asset's current code parts."""
+    found: list[Reason] = []
+    own = facts.assets[asset]
+    if bits & MISSING and not own.id[ordinal]:
+        found.append(Reason("missing", "never materialized"))
+    if bits & CODE and own.id[ordinal]:
+        found += _code_reasons(facts, int(own.code[ordinal]), codes[asset], parts.get(asset, {}))
+    if bits & INPUT and own.id[ordinal]:
+        found += _input_reasons(graph, facts, wiring, asset, ordinal)
+    if bits & FORCED:
+        found.append(Reason("forced", "asked for by --force"))
+    if not found and bits & SIBLING:
+        others = ", ".join(n for n in graph.op_of[asset].outputs if n != asset)
+        found.append(Reason("sibling", f"made together with {others}"))
+    return tuple(found)
+
+
+def _code_reasons(facts: Facts, code: int, current: str, parts: Mapping[str, str]) -> list[Reason]:
+    from assets_core.fingerprint import changed_parts
+
+    was = facts.codes.get(code, "")
+    if was == current:
+        return []
+    known = facts.recall.code_parts(was) if facts.recall is not None else {}
+    changes = changed_parts(known, parts) if known and parts else []
+    about_config = bool(changes) and all(change.startswith("config") for change in changes)
+    kind = "config changed" if about_config else "code changed"
+    return [Reason(kind, "; ".join(changes) or "another code version", was[:12], current[:12])]
+
+
+def _input_reasons(
+    graph: Graph, facts: Facts, wiring: Wiring, asset: str, ordinal: int
+) -> list[Reason]:
+    op, digests = graph.op_of[asset], Digests(wiring, facts)
+    current, sums = digests.one(op, ordinal)
+    own = facts.assets[asset]
+    if (int(own.digest[ordinal][0]), int(own.digest[ordinal][1])) == current:
+        return []
+    partition = facts.spaces[asset].key(ordinal)
+    reads = {r.name: r for r in facts.recall.reads(asset, partition)} if facts.recall else {}
+    found: list[Reason] = []
+    for read, total in zip(op.inputs, sums, strict=True):
+        before = reads.pop(read.name, None)
+        if before is not None and before.asset == read.asset and before.digest == total:
+            continue
+        kind = "late data" if graph.assets[read.asset].kind == "source" else "input changed"
+        found += _moved(facts, wiring, op, read, ordinal, before, kind)
+    for gone in reads.values():
+        found.append(Reason("input changed", f"no longer reads {gone.asset}", was=gone.asset))
+    return found or [Reason("input changed", "another input digest")]
+
+
+def _moved(
+    facts: Facts,
+    wiring: Wiring,
+    op: Op,
+    read: Input,
+    ordinal: int,
+    before: InputRead | None,
+    kind: str,
+) -> list[Reason]:
+    """Which of an input's partitions moved, one reason each (a summary past a few)."""
+    if before is None:
+        return [Reason("input changed", f"reads {read.asset} since its last build", now=read.asset)]
+    assert facts.recall is not None
+    own_key = facts.spaces[op.name].key(ordinal)
+    was = facts.recall.versions_read(op.name, own_key, before)
+    space, data = facts.spaces[read.asset], facts.assets[read.asset]
+    at = wiring.edge(op, read).upstream(ordinal)
+    now = {key: data.version(int(i)) for key, i in zip(space.keys(at), at, strict=True)}
+    changed = [
+        (key, was.get(key, NO_VERSION), now.get(key, NO_VERSION))
+        for key in sorted(was.keys() | now.keys())
+        if was.get(key, NO_VERSION) != now.get(key, NO_VERSION)
+    ]
+    label = "late data in" if kind == "late data" else "input"
+    reasons = [
+        Reason(kind, f"{label} {read.asset}[{key}]", _short(old), _short(new))
+        for key, old, new in changed[:_SHOWN]
+    ]
+    if len(changed) > _SHOWN:
+        more = len(changed) - _SHOWN
+        reasons.append(Reason(kind, f"and {more} more partitions of {read.asset}"))
+    return reasons or [Reason(kind, f"{label} {read.asset}")]
+
+
+_SHOWN = 5
+
+
+def _short(version: Version) -> str:
+    return f"{version[0]:016x}"[:12] if version != NO_VERSION else "nothing"
+
+
+def keys_to_ranges(space: KeySpace, ordinals: Iterable[int]) -> tuple[tuple[str, str], ...]:
+    """Inclusive key pairs of the runs of consecutive ordinals."""
+    runs: list[list[int]] = []
+    for ordinal in ordinals:
+        if runs and ordinal == runs[-1][1] + 1:
+            runs[-1][1] = ordinal
+        else:
+            runs.append([ordinal, ordinal])
+    return tuple((space.key(a), space.key(b)) for a, b in runs)
