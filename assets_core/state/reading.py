@@ -1,0 +1,526 @@
+"""The reads of the state store: the planner's columns, the log, lineage, runs and attempts.
+
+Each works on one read transaction that it is handed; nothing here writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select
+
+from assets_core.contracts import Columns, Lease, Snapshot
+from assets_core.records import Attempt, Code, Materialization, Receipt, Run
+from assets_core.state import statements, tables
+from assets_core.state.rows import (
+    FACTS,
+    decode_checks,
+    decode_inputs,
+    input_numbers,
+    kind_of,
+    read_receipt,
+    read_run,
+    unpack_version,
+)
+from assets_core.state.sqlite import listed_numbers, now_micros
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_CHUNK = 20_000
+_log = tables.materializations
+_slots = tables.asset_partitions
+_shared_checks = tables.texts.alias("shared_checks")
+
+
+def asset_numbers(connection: Connection, environment: str) -> dict[str, int]:
+    """Every recorded asset of an environment."""
+    assets = tables.assets
+    found = select(assets.c.name, assets.c.id).where(assets.c.environment == environment)
+    return dict(connection.execute(found).tuples().all())
+
+
+def asset_number(connection: Connection, environment: str, asset: str) -> int | None:
+    """One asset's number, None when nothing of it was ever recorded."""
+    assets = tables.assets
+    return connection.execute(
+        select(assets.c.id).where(assets.c.environment == environment, assets.c.name == asset)
+    ).scalar()
+
+
+def _asset_names(connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
+    assets = tables.assets
+    wanted = listed_numbers("numbers")
+    found = select(assets.c.id, assets.c.name).join_from(
+        wanted, assets, assets.c.id == wanted.c.value
+    )
+    return dict(connection.execute(found, {"numbers": json.dumps(sorted(numbers))}).tuples().all())
+
+
+# ---------------------------------------------------------------------------------------------
+# Snapshots
+
+
+def _snapshot(tail: bool) -> Select[Any]:
+    wanted = listed_numbers("assets")
+    found = select(_slots.c.asset, _slots.c.partition, _slots.c.facts).where(
+        _slots.c.asset.in_(select(wanted.c.value))
+    )
+    if tail:
+        return found.where(_slots.c.revision > bindparam("since"))
+    return found.where(_slots.c.materialization.is_not(None))
+
+
+_WHOLE = statements.Prepared(lambda: _snapshot(tail=False), ["assets"])
+_TAIL = statements.Prepared(lambda: _snapshot(tail=True), ["assets", "since"])
+
+
+def snapshot(
+    connection: Connection, environment: str, names: Iterable[str], since: int
+) -> Snapshot:
+    """See the contract. A million partitions take about a second."""
+    revision = statements.HEAD.fetch(connection, "revision").one()[0]
+    found = Snapshot(revision, {name: _no_columns() for name in names}, {})
+    if revision <= since:
+        return found
+    numbers = asset_numbers(connection, environment)
+    wanted = {numbers[name]: name for name in found.assets if name in numbers}
+    text = json.dumps(sorted(wanted))
+    rows = _TAIL.fetch(connection, text, since) if since else _WHOLE.fetch(connection, text)
+    keys, assets, facts = _fetch_columns(rows)
+    for number, part in _by_asset(assets):
+        found.assets[wanted[number]] = _columns_of([keys[i] for i in part], facts[part])
+    found.codes = _code_names(connection, facts[:, 6])
+    return found
+
+
+_NO_FACTS = bytes(FACTS.size)
+
+
+def _fetch_columns(rows: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Keys, asset numbers, and packed facts as int64 of shape (n, 9)."""
+    import numpy as np
+
+    keys: list[str] = []
+    assets: list[np.ndarray] = [np.empty(0, "i8")]
+    facts: list[np.ndarray] = [np.empty((0, 9), "i8")]
+    # Straight from the driver: a row object for each of millions of rows doubles the time.
+    cursor = rows.cursor
+    while chunk := cursor.fetchmany(_CHUNK):
+        numbers, partitions, blobs = zip(*chunk, strict=True)
+        keys.extend(partitions)
+        assets.append(np.fromiter(numbers, "i8", len(numbers)))
+        joined = b"".join([blob or _NO_FACTS for blob in blobs])
+        facts.append(np.frombuffer(joined, ">i8").reshape(-1, 9).astype("i8"))
+    rows.close()
+    return keys, np.concatenate(assets), np.concatenate(facts)
+
+
+def _by_asset(assets: np.ndarray) -> list[tuple[int, Any]]:
+    """Each asset number with the positions of its rows, in their order."""
+    import numpy as np
+
+    order = np.argsort(assets, kind="stable")
+    numbers, starts = np.unique(assets[order], return_index=True)
+    return list(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
+
+
+def _columns_of(keys: list[str], facts: np.ndarray) -> Columns:
+    unsigned = facts.view("u8")
+    return Columns(
+        keys=keys,
+        id=facts[:, 0].copy(),
+        token=facts[:, 1].copy(),
+        data=unsigned[:, 2:4].copy(),
+        digest=unsigned[:, 4:6].copy(),
+        code=facts[:, 6].copy(),
+        finished=facts[:, 7].copy(),
+        rows=facts[:, 8].copy(),
+    )
+
+
+def _no_columns() -> Columns:
+    import numpy as np
+
+    return _columns_of([], np.empty((0, 9), "i8"))
+
+
+def _code_names(connection: Connection, numbers: np.ndarray) -> dict[int, str]:
+    import numpy as np
+
+    codes = tables.codes
+    wanted = listed_numbers("codes")
+    found = select(codes.c.id, codes.c.hex).join_from(wanted, codes, codes.c.id == wanted.c.value)
+    text = json.dumps(np.unique(numbers).tolist())
+    return dict(connection.execute(found, {"codes": text}).tuples().all())
+
+
+# ---------------------------------------------------------------------------------------------
+# The log
+
+_RECEIPT = (
+    tables.stores.c.name.label("store_name"),
+    _log.c.data_kind,
+    _log.c.location,
+    _log.c.receipt_token,
+    _log.c.token,
+    _log.c.rows,
+    _log.c.bytes,
+    _log.c.rejects,
+    _log.c.rejected,
+)
+
+
+def _facts() -> Select[Any]:
+    """Everything of materializations, with what is interned joined in."""
+    assets, codes, stores, runs, texts = (
+        tables.assets,
+        tables.codes,
+        tables.stores,
+        tables.runs,
+        tables.texts,
+    )
+    return select(
+        *_RECEIPT,
+        _log.c.id,
+        assets.c.environment,
+        assets.c.name.label("asset_name"),
+        _log.c.partition,
+        _log.c.kind,
+        codes.c.hex,
+        codes.c.parts,
+        _log.c.input_digest,
+        _log.c.data_version,
+        texts.c.text.label("schema_text"),
+        runs.c.run.label("run_id"),
+        _log.c.attempt,
+        _log.c.started,
+        _log.c.finished,
+        _log.c.deadline,
+        _log.c.inputs,
+        _shared_checks.c.text.label("passed_text"),
+        _log.c.checks,
+        _log.c.metadata,
+    ).select_from(
+        _log.join(assets, assets.c.id == _log.c.asset)
+        .join(codes, codes.c.id == _log.c.code)
+        .join(stores, stores.c.id == _log.c.store)
+        .outerjoin(runs, runs.c.id == _log.c.run)
+        .outerjoin(texts, texts.c.id == _log.c.schema)
+        .outerjoin(_shared_checks, _shared_checks.c.id == _log.c.passed)
+    )
+
+
+def _read_facts(
+    connection: Connection, query: Select[Any], values: Mapping[str, object] | None = None
+) -> list[Materialization]:
+    rows = connection.execute(query, dict(values or {})).all()
+    upstreams = {n for row in rows if row.inputs is not None for n in input_numbers(row.inputs)}
+    names = _asset_names(connection, upstreams) if upstreams else {}
+    return [_read_fact(row, names) for row in rows]
+
+
+def _read_fact(row: Any, names: Mapping[int, str]) -> Materialization:
+    return Materialization(
+        environment=row.environment,
+        asset=row.asset_name,
+        partition=row.partition,
+        code=_read_code(row.hex, row.parts),
+        input_digest=unpack_version(row.input_digest),
+        data_version=unpack_version(row.data_version),
+        receipt=read_receipt(row[:9]),
+        started=row.started,
+        finished=row.finished,
+        run=row.run_id or "",
+        token=row.token,
+        attempt=row.attempt,
+        kind=kind_of(row.kind),
+        inputs=decode_inputs(row.inputs, names),
+        checks=decode_checks(row.passed_text if row.checks is None else row.checks),
+        metadata=json.loads(row.metadata) if row.metadata else {},
+        schema=row.schema_text or "",
+        deadline=row.deadline or 0,
+        id=row.id,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _read_code(hex_version: str, parts: str | None) -> Code:
+    return Code(hex_version, json.loads(parts) if parts else {})
+
+
+def receipts(connection: Connection, ids: Iterable[int]) -> dict[int, Receipt]:
+    """Receipts by the materializations' ids; ids that are not there are left out."""
+    wanted = listed_numbers("ids")
+    stores = tables.stores
+    found = (
+        select(*_RECEIPT, _log.c.id)
+        .select_from(wanted.join(_log, _log.c.id == wanted.c.value))
+        .join(stores, stores.c.id == _log.c.store)
+    )
+    rows = connection.execute(found, {"ids": json.dumps(sorted(set(ids)))}).all()
+    return {row.id: read_receipt(row[:9]) for row in rows}
+
+
+def materializations(
+    connection: Connection,
+    environment: str,
+    asset: str,
+    partition: str | None,
+    ids: Iterable[int] | None,
+    run: str | None,
+    limit: int | None,
+) -> list[Materialization]:
+    """Newest first."""
+    number = asset_number(connection, environment, asset)
+    if number is None:
+        return []
+    found = _facts().where(_log.c.asset == number).order_by(_log.c.id.desc()).limit(limit)
+    values = {}
+    if partition is not None:
+        found = found.where(_log.c.partition == partition)
+    if ids is not None:
+        found = found.where(_log.c.id.in_(select(listed_numbers("ids").c.value)))
+        values["ids"] = json.dumps(sorted(set(ids)))
+    if run is not None:
+        found = found.where(tables.runs.c.run == run)
+    return _read_facts(connection, found, values)
+
+
+def version_as_of(
+    connection: Connection,
+    environment: str,
+    asset: str,
+    partitions: Sequence[str],
+    revision: int,
+    run: str,
+    before: int,
+) -> list[Materialization | None]:
+    """In the order of ``partitions``; two index look-ups for each, in one query."""
+    number = asset_number(connection, environment, asset)
+    if number is None:
+        return [None] * len(partitions)
+    wanted = listed_numbers("keys")
+    newest = _newest(number, wanted.c.value).where(_log.c.id <= revision)
+    chosen: ColumnElement[Any] = newest.scalar_subquery()
+    own = connection.execute(select(tables.runs.c.id).where(tables.runs.c.run == run)).scalar()
+    if own is not None:
+        # coalesce keeps SQLite from walking all that the run did for each partition.
+        of_run = _newest(number, wanted.c.value).where(
+            func.coalesce(_log.c.run, 0) == own, _log.c.id < before, _log.c.id > revision
+        )
+        chosen = func.coalesce(of_run.scalar_subquery(), chosen)
+    keys = json.dumps(list(dict.fromkeys(partitions)))
+    rows = connection.execute(select(wanted.c.value, chosen), {"keys": keys}).tuples().all()
+    at = {key: identity for key, identity in rows if identity is not None}
+    facts = {fact.id: fact for fact in facts_by_id(connection, at.values())}
+    return [facts.get(at.get(partition, 0)) for partition in partitions]
+
+
+def _newest(number: int, key: ColumnElement[Any]) -> Select[Any]:
+    return select(func.max(_log.c.id)).where(_log.c.asset == number, _log.c.partition == key)
+
+
+def facts_by_id(connection: Connection, ids: Iterable[int]) -> list[Materialization]:
+    """Materializations by id, oldest first."""
+    found = _facts().where(_log.c.id.in_(select(listed_numbers("ids").c.value)))
+    values = {"ids": json.dumps(sorted(set(ids)))}
+    return _read_facts(connection, found.order_by(_log.c.id), values)
+
+
+def readers(connection: Connection, environment: str, asset: str) -> list[Materialization]:
+    """Current materializations with an input from ``asset``, by asset and partition."""
+    upstream = asset_number(connection, environment, asset)
+    edges = tables.edges
+    reading = select(edges.c.asset).where(edges.c.upstream == upstream)
+    found = (
+        _facts()
+        .join(
+            _slots,
+            and_(
+                _slots.c.asset == _log.c.asset,
+                _slots.c.partition == _log.c.partition,
+                _slots.c.materialization == _log.c.id,
+            ),
+        )
+        .where(_slots.c.asset.in_(reading))
+        .order_by(tables.assets.c.name, _slots.c.partition)
+    )
+    facts = _read_facts(connection, found)
+    return [fact for fact in facts if any(read.asset == asset for read in fact.inputs)]
+
+
+def code(connection: Connection, hex_version: str) -> Code | None:
+    """A code version with its parts."""
+    codes = tables.codes
+    row = connection.execute(select(codes.c.parts).where(codes.c.hex == hex_version)).first()
+    return None if row is None else _read_code(hex_version, row.parts)
+
+
+def schema(connection: Connection, environment: str, asset: str) -> str:
+    """The newest schema of an asset."""
+    assets, texts = tables.assets, tables.texts
+    found = (
+        select(texts.c.text)
+        .join_from(assets, texts, texts.c.id == assets.c.schema)
+        .where(assets.c.environment == environment, assets.c.name == asset)
+    )
+    return connection.execute(found).scalar() or ""
+
+
+# ---------------------------------------------------------------------------------------------
+# Runs and attempts
+
+
+def runs(connection: Connection, environment: str | None, limit: int | None) -> list[Run]:
+    """Newest first."""
+    found = select(tables.runs).order_by(tables.runs.c.id.desc()).limit(limit)
+    if environment is not None:
+        found = found.where(tables.runs.c.environment == environment)
+    return [read_run(row) for row in connection.execute(found).mappings()]
+
+
+def runs_beginning(connection: Connection, beginning: str) -> list[Run]:
+    """The run of exactly this id, or else those whose ids begin so, ten at most."""
+    table = tables.runs
+    exact = connection.execute(select(table).where(table.c.run == beginning)).mappings().all()
+    if not exact and beginning:
+        alike = select(table).where(func.substr(table.c.run, 1, len(beginning)) == beginning)
+        exact = connection.execute(alike.order_by(table.c.id).limit(10)).mappings().all()
+    return [read_run(row) for row in exact]
+
+
+def running(connection: Connection) -> list[tuple[Run, bool]]:
+    """Runs recorded as running, each with whether its leases have run out."""
+    table = tables.runs
+    found = select(table, (table.c.expires < now_micros()).label("late"))
+    rows = connection.execute(found.where(table.c.status == "running").order_by(table.c.id))
+    return [(read_run(row), bool(row["late"])) for row in rows.mappings()]
+
+
+def held(connection: Connection, run_id: str) -> list[Lease]:
+    """The leases that a run holds."""
+    assets, table = tables.assets, tables.runs
+    found = (
+        select(assets.c.name, _slots.c.partition, _slots.c.token, _slots.c.materialization)
+        .join_from(_slots, assets, assets.c.id == _slots.c.asset)
+        .where(_slots.c.holder == select(table.c.id).where(table.c.run == run_id).scalar_subquery())
+        .order_by(assets.c.name, _slots.c.partition)
+    )
+    rows = connection.execute(found).tuples()
+    return [Lease(asset, key, token, current or 0) for asset, key, token, current in rows]
+
+
+def _attempts() -> Select[Any]:
+    attempts, assets, table = tables.attempts, tables.assets, tables.runs
+    return (
+        select(attempts, assets.c.environment, assets.c.name, table.c.run.label("run_id"))
+        .join_from(attempts, assets, assets.c.id == attempts.c.asset)
+        .outerjoin(table, table.c.id == attempts.c.run)
+    )
+
+
+def _read_attempt(row: Mapping[Any, Any]) -> Attempt:
+    return Attempt(
+        run=row["run_id"] or "",
+        environment=row["environment"],
+        asset=row["name"],
+        partition=row["partition"],
+        attempt=row["attempt"],
+        status=row["status"],
+        started=row["started"],
+        finished=row["finished"],
+        error=row["error"] or "",
+        traceback=row["traceback"] or "",
+        checks=decode_checks(row["checks"]),
+        id=row["id"],
+    )
+
+
+def attempts(
+    connection: Connection,
+    run: str | None,
+    environment: str | None,
+    asset: str | None,
+    partition: str | None,
+    limit: int | None,
+) -> list[Attempt]:
+    """Newest first; every argument that is given narrows them down."""
+    conditions = (
+        (tables.runs.c.run, run),
+        (tables.assets.c.environment, environment),
+        (tables.assets.c.name, asset),
+        (tables.attempts.c.partition, partition),
+    )
+    found = _attempts().where(
+        *(column == value for column, value in conditions if value is not None)
+    )
+    found = found.order_by(tables.attempts.c.id.desc()).limit(limit)
+    return [_read_attempt(row) for row in connection.execute(found).mappings()]
+
+
+def failed(connection: Connection, environment: str) -> dict[str, dict[str, Attempt]]:
+    """Newest failed attempt of each partition whose pointer has not moved since."""
+    table, assets = tables.attempts, tables.assets
+    newest = (
+        select(func.max(table.c.id))
+        .join(assets, assets.c.id == table.c.asset)
+        .where(assets.c.environment == environment, table.c.status == "failed")
+        .group_by(table.c.asset, table.c.partition)
+    )
+    healed = exists().where(
+        _slots.c.asset == table.c.asset,
+        _slots.c.partition == table.c.partition,
+        _slots.c.revision > table.c.revision,
+    )
+    found = _attempts().where(table.c.id.in_(newest), ~healed).order_by(table.c.id)
+    result: dict[str, dict[str, Attempt]] = {}
+    for row in connection.execute(found).mappings():
+        result.setdefault(row["name"], {})[row["partition"]] = _read_attempt(row)
+    return result
+
+
+# ---------------------------------------------------------------------------------------------
+# Dynamic partitions, and the store's own consistency
+
+
+def dynamic_keys(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """Keys by the name of their definition, in their places."""
+    table = tables.dynamic_partitions
+    found = select(table.c.name, table.c.key).where(~table.c.removed)
+    keys: dict[str, list[str]] = {}
+    for name, key in connection.execute(found.order_by(table.c.name, table.c.position)).tuples():
+        keys.setdefault(name, []).append(key)
+    return {name: tuple(found) for name, found in keys.items()}
+
+
+def inconsistencies(connection: Connection) -> list[str]:
+    """Pointers that point to nothing or to another partition, and ids from the future."""
+    assets = tables.assets
+    lost = (
+        select(assets.c.environment, assets.c.name, _slots.c.partition)
+        .join_from(_slots, assets, assets.c.id == _slots.c.asset)
+        .outerjoin(_log, _log.c.id == _slots.c.materialization)
+        .where(
+            _slots.c.materialization.is_not(None),
+            or_(
+                _log.c.id.is_(None),
+                _log.c.asset != _slots.c.asset,
+                _log.c.partition != _slots.c.partition,
+                _slots.c.facts.is_(None),
+            ),
+        )
+        .limit(20)
+    )
+    problems = [
+        f"{asset}[{key}] in {environment} points to a materialization that is not its own"
+        for environment, asset, key in connection.execute(lost).tuples()
+    ]
+    revision = statements.HEAD.fetch(connection, "revision").one()[0]
+    newest = connection.execute(select(func.max(_log.c.id))).scalar() or 0
+    if newest > revision:
+        problems.append(f"materialization {newest} is newer than the store's revision {revision}")
+    return problems

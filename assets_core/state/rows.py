@@ -1,0 +1,305 @@
+"""Between records and rows: how a fact is laid down, and how it is read again.
+
+Pure: rows are tuples in the tables' column order, numbers stand for interned texts. What isn't
+strict JSON, or isn't text that every database keeps, is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Literal, get_args
+
+from assets_core.errors import StateError
+from assets_core.records import (
+    Attempt,
+    CheckOutcome,
+    DataKind,
+    InputRead,
+    Materialization,
+    MaterializationKind,
+    Receipt,
+    Run,
+    Version,
+)
+
+FACTS = Struct(">qqQQQQqqq")
+"""What a snapshot gives of a current materialization: id, token, data version, input digest,
+number of the code, finished (µs), rows."""
+
+_VERSION = Struct(">QQ")
+_KINDS: tuple[MaterializationKind, ...] = get_args(MaterializationKind)
+_DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+_DATA_KIND_NUMBERS = {kind: number for number, kind in enumerate(_DATA_KINDS)}
+
+_encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def to_json(value: object, what: str) -> str:
+    """Compact strict JSON. Raises StateError naming ``what`` for anything else."""
+    try:
+        _refuse_other_keys(value)
+        return plain(_encoder.encode(value), what)
+    except (TypeError, ValueError) as error:
+        raise StateError(
+            f"The {what} can't be recorded: it is not strict JSON.",
+            facts={"reason": error, "value": repr(value)[:200]},
+            hint="Use text, finite numbers, true/false, null, lists and objects with text keys.",
+        ) from error
+
+
+def _refuse_other_keys(value: object) -> None:
+    """The encoder would turn the key 1 into "1", and the fact read back would differ."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"key {key!r} is not text")
+            _refuse_other_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_other_keys(item)
+
+
+def plain(text: str, what: str) -> str:
+    """``text`` itself. Raises StateError for what no database keeps as it is."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise StateError(
+            f"The {what} can't be recorded: it has a character that is not text.",
+            facts={what: ascii(text)[:200]},
+        )
+    return text
+
+
+def readable(text: str) -> str | None:
+    """Text from outside (an error, a traceback) with what can't be stored made visible."""
+    if not text:
+        return None
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def pack_version(version: Version) -> bytes:
+    """16 bytes, most significant first."""
+    return _VERSION.pack(*version)
+
+
+def unpack_version(data: bytes) -> Version:
+    """The inverse of :func:`pack_version`."""
+    high, low = _VERSION.unpack(data)
+    return high, low
+
+
+# ---------------------------------------------------------------------------------------------
+# Parts of a fact
+
+
+def encode_checks(checks: Sequence[CheckOutcome]) -> str | None:
+    """Check results as JSON; None for none. What is usual at the end of an entry is left out."""
+    if not checks:
+        return None
+    return to_json([_check_entry(check) for check in checks], "check results")
+
+
+def _check_entry(check: CheckOutcome) -> list[object]:
+    failed = -1 if check.failed_rows is None else check.failed_rows
+    return [check.name, int(check.passed), check.severity, check.message, failed]
+
+
+def unremarkable(checks: Iterable[CheckOutcome]) -> bool:
+    """Whether these results say only that all passed: many partitions then share their text."""
+    return all(check.passed and not check.message and not check.failed_rows for check in checks)
+
+
+def decode_checks(text: str | None) -> tuple[CheckOutcome, ...]:
+    """The inverse of :func:`encode_checks`."""
+    if text is None:
+        return ()
+    return tuple(
+        CheckOutcome(name, bool(passed), severity, message, None if failed < 0 else failed)
+        for name, passed, severity, message, failed in json.loads(text)
+    )
+
+
+def encode_inputs(inputs: Sequence[InputRead], numbers: Mapping[str, int]) -> str | None:
+    """Inputs as JSON with the upstreams' numbers; a range of one key is that key."""
+    if not inputs:
+        return None
+    return to_json([_input_entry(read, numbers[read.asset]) for read in inputs], "inputs")
+
+
+def _input_entry(read: InputRead, number: int) -> list[object]:
+    ranges = [low if low == high else [low, high] for low, high in read.ranges]
+    digest = binascii.b2a_base64(pack_version(read.digest), newline=False)[:22].decode()
+    name = 0 if read.name == read.asset else read.name
+    return [number, name, ranges, read.count, read.revision, digest]
+
+
+def decode_inputs(text: str | None, names: Mapping[int, str]) -> tuple[InputRead, ...]:
+    """The inverse of :func:`encode_inputs`; ``names`` are the assets' by their numbers."""
+    if text is None:
+        return ()
+    return tuple(_input_read(entry, names[entry[0]]) for entry in json.loads(text))
+
+
+def _input_read(entry: list[Any], asset: str) -> InputRead:
+    _, name, ranges, count, revision, digest = entry
+    pairs = tuple((one, one) if isinstance(one, str) else (one[0], one[1]) for one in ranges)
+    version = unpack_version(binascii.a2b_base64(digest + "=="))
+    return InputRead(name or asset, asset, pairs, count, revision, version)
+
+
+def input_numbers(text: str) -> list[int]:
+    """The numbers of the upstreams in encoded inputs."""
+    return [entry[0] for entry in json.loads(text)]
+
+
+# ---------------------------------------------------------------------------------------------
+# Whole facts
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the interned parts of one fact became."""
+
+    asset: int
+    code: int
+    store: int
+    run: int | None
+    schema: int | None
+    passed: int | None
+
+
+def check_fact(fact: Materialization) -> None:
+    """Raise StateError for a fact with text that can't be kept as it is."""
+    plain(fact.asset, "asset")
+    plain(fact.partition, "partition")
+    plain(fact.receipt.location, "location")
+    plain(fact.receipt.rejects, "rejects")
+    plain(fact.schema, "schema")
+
+
+def fact_row(
+    fact: Materialization,
+    identity: int,
+    numbers: Numbers,
+    texts: tuple[str | None, str | None, str | None],
+) -> tuple[object, ...]:
+    """The row of ``materializations``; ``texts`` are inputs, checks and metadata as JSON."""
+    receipt = fact.receipt
+    return (
+        identity,
+        numbers.asset,
+        fact.partition,
+        _KIND_NUMBERS[fact.kind],
+        numbers.code,
+        pack_version(fact.input_digest),
+        pack_version(fact.data_version),
+        numbers.schema,
+        numbers.run,
+        fact.attempt,
+        fact.token,
+        numbers.store,
+        _DATA_KIND_NUMBERS[receipt.kind],
+        receipt.location,
+        None if receipt.token == fact.token else receipt.token,
+        receipt.rows,
+        receipt.bytes,
+        receipt.rejects or None,
+        receipt.rejected,
+        fact.started,
+        fact.finished,
+        fact.deadline or None,
+        texts[0],
+        numbers.passed,
+        texts[1],
+        texts[2],
+    )
+
+
+def pack_facts(fact: Materialization, identity: int, code: int) -> bytes:
+    """See FACTS."""
+    return FACTS.pack(
+        identity,
+        fact.token,
+        *fact.data_version,
+        *fact.input_digest,
+        code,
+        fact.finished,
+        fact.receipt.rows,
+    )
+
+
+def read_receipt(row: Sequence[Any]) -> Receipt:
+    """The receipt out of (store name, data kind, location, receipt token, token, rows, bytes,
+    rejects, rejected)."""
+    store, kind, location, own, token, rows, size, rejects, rejected = row
+    return Receipt(
+        store=store,
+        kind=_DATA_KINDS[kind],
+        location=location,
+        token=token if own is None else own,
+        rows=rows,
+        bytes=size,
+        rejects=rejects or "",
+        rejected=rejected,
+    )
+
+
+def kind_of(number: int) -> MaterializationKind:
+    """The kind of a materialization by its number."""
+    return _KINDS[number]
+
+
+def attempt_row(attempt: Attempt, revision: int, run: int | None, asset: int) -> tuple[object, ...]:
+    """The row of ``attempts``, without its id."""
+    return (
+        revision,
+        run,
+        asset,
+        plain(attempt.partition, "partition"),
+        attempt.attempt,
+        attempt.status,
+        attempt.started,
+        attempt.finished,
+        readable(attempt.error),
+        readable(attempt.traceback),
+        encode_checks(attempt.checks),
+    )
+
+
+def run_values(run: Run) -> dict[str, object]:
+    """The columns of ``runs`` but for its number and expiry."""
+    return {
+        "run": run.id,
+        "environment": plain(run.environment, "environment"),
+        "status": run.status,
+        "started": run.started,
+        "finished": run.finished,
+        "command": readable(run.command) or "",
+        "host": readable(run.host) or "",
+        "pid": run.pid,
+        "counts": to_json(dict(run.counts), "counts of the run"),
+        "note": readable(run.note) or "",
+    }
+
+
+def read_run(row: Mapping[Any, Any]) -> Run:
+    """The inverse of :func:`run_values`."""
+    status: Literal["running", "done", "failed", "blocked", "interrupted", "died"] = row["status"]
+    return Run(
+        id=row["run"],
+        environment=row["environment"],
+        status=status,
+        started=row["started"],
+        finished=row["finished"],
+        command=row["command"],
+        host=row["host"],
+        pid=row["pid"],
+        counts=json.loads(row["counts"]),
+        note=row["note"],
+    )
