@@ -282,7 +282,9 @@ def _logical(kind: pa.DataType) -> object:
         return ["struct", fields]
     if types.is_union(kind):
         return ["union", list(kind.type_codes), fields]
-    return str(kind)
+    if kind.id not in _FLAT:
+        raise _unknown(kind)
+    return [_FLAT[kind.id].name, *(getattr(kind, name) for name in _FLAT[kind.id].parameters)]
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -305,24 +307,62 @@ def _is_list_view(kind: pa.DataType) -> bool:
     return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
-_FIXED: dict[str, str] = {
-    "int8": "<i1", "int16": "<i2", "int32": "<i4", "int64": "<u8",
-    "uint8": "<u1", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8",
-    "date32[day]": "<i4", "date64[ms]": "<u8",
-    "time32[s]": "<i4", "time32[ms]": "<i4", "time64[us]": "<u8", "time64[ns]": "<u8",
-    "month_interval": "<i4", "day_time_interval": "<u8",
-}  # fmt: skip
-_FLOATS = {"halffloat": 2, "float": 4, "double": 8}
-_WIDE = {"month_day_nano_interval": 2}
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """A type without children: our own name for it (Arrow may rename its own), how its values
+    lie in memory, and the parameters that are part of the type."""
+
+    name: str
+    dtype: str = ""
+    parameters: tuple[str, ...] = ()
+
+
+_ZONE, _DIGITS = ("unit", "tz"), ("precision", "scale")
+_FLAT: dict[int, _Flat] = {
+    getattr(pa.lib, f"Type_{name}"): flat
+    for name, flat in {
+        "NA": _Flat("null"),
+        "BOOL": _Flat("bool"),
+        "INT8": _Flat("int8", "<i1"),
+        "INT16": _Flat("int16", "<i2"),
+        "INT32": _Flat("int32", "<i4"),
+        "INT64": _Flat("int64", "<u8"),
+        "UINT8": _Flat("uint8", "<u1"),
+        "UINT16": _Flat("uint16", "<u2"),
+        "UINT32": _Flat("uint32", "<u4"),
+        "UINT64": _Flat("uint64", "<u8"),
+        "HALF_FLOAT": _Flat("float16", "<f2"),
+        "FLOAT": _Flat("float32", "<f4"),
+        "DOUBLE": _Flat("float64", "<f8"),
+        "DATE32": _Flat("date32", "<i4"),
+        "DATE64": _Flat("date64", "<u8"),
+        "TIME32": _Flat("time32", "<i4", ("unit",)),
+        "TIME64": _Flat("time64", "<u8", ("unit",)),
+        "TIMESTAMP": _Flat("timestamp", "<u8", _ZONE),
+        "DURATION": _Flat("duration", "<u8", ("unit",)),
+        "INTERVAL_MONTHS": _Flat("interval_months", "<i4"),
+        "INTERVAL_DAY_TIME": _Flat("interval_day_time", "<u8"),
+        "INTERVAL_MONTH_DAY_NANO": _Flat("interval_month_day_nano", "2 words"),
+        "DECIMAL32": _Flat("decimal32", "<i4", _DIGITS),
+        "DECIMAL64": _Flat("decimal64", "<u8", _DIGITS),
+        "DECIMAL128": _Flat("decimal128", "2 words", _DIGITS),
+        "DECIMAL256": _Flat("decimal256", "4 words", _DIGITS),
+        "FIXED_SIZE_BINARY": _Flat("fixed_size_binary", "", ("byte_width",)),
+    }.items()
+    if hasattr(pa.lib, f"Type_{name}")
+}
 
 
 def _opener(kind: pa.DataType) -> Open:
     """How to read arrays of this type. Raises UnhashableError for a type we don't know."""
-    return _flat_opener(kind) or _nested_opener(kind) or _unknown(kind)
+    opener = _flat_opener(kind) or _nested_opener(kind)
+    if opener is None:
+        raise _unknown(kind)
+    return opener
 
 
-def _unknown(kind: pa.DataType) -> Open:
-    raise UnhashableError(
+def _unknown(kind: pa.DataType) -> UnhashableError:
+    return UnhashableError(
         f"A column of type {kind} has no data version.",
         facts={"type": kind},
         hint="Leave the column out with exclude=[...], or store it as another type.",
@@ -330,32 +370,20 @@ def _unknown(kind: pa.DataType) -> Open:
 
 
 def _flat_opener(kind: pa.DataType) -> Open | None:
-    types, name = pa.types, str(kind)
-    if name in _FIXED:
-        return partial(_open_fixed, np.dtype(_FIXED[name]))
-    if types.is_timestamp(kind) or types.is_duration(kind):
-        return partial(_open_fixed, np.dtype("<u8"))
-    if name in _FLOATS:
-        return partial(_open_float, _FLOATS[name])
-    if types.is_boolean(kind):
-        return _open_bool
-    if types.is_decimal(kind):
-        return _decimal_opener(kind.bit_width)
-    if name in _WIDE:
-        return partial(_open_wide, _WIDE[name])
-    if types.is_null(kind):
-        return _open_null
     if _is_text(kind) or _is_bytes(kind):
         return _bytes_opener(kind)
-    if types.is_fixed_size_binary(kind):
+    flat = _FLAT.get(kind.id)
+    if flat is None:
+        return None
+    if flat.dtype.endswith("words"):
+        return partial(_open_wide, int(flat.dtype[0]))
+    if flat.dtype.startswith("<f"):
+        return partial(_open_float, int(flat.dtype[2]))
+    if flat.dtype:
+        return partial(_open_fixed, np.dtype(flat.dtype))
+    if flat.name == "fixed_size_binary":
         return partial(_open_fixed_bytes, kind.byte_width)
-    return None
-
-
-def _decimal_opener(bits: int) -> Open:
-    if bits <= 64:
-        return partial(_open_fixed, np.dtype("<i4" if bits == 32 else "<u8"))
-    return partial(_open_wide, bits // 64)
+    return _open_bool if flat.name == "bool" else _open_null
 
 
 def _bytes_opener(kind: pa.DataType) -> Open:
@@ -841,9 +869,10 @@ def _open_struct(openers: list[Open], array: Any, memo: Memo) -> Fill:
 
 
 def _open_union(kind: pa.DataType, openers: list[Open], array: Any, memo: Memo) -> Fill:
-    codes = np.asarray(array.type_codes)
+    # Not array.type_codes and array.offsets, which leave out that the array is a slice.
+    codes = _values(array, 1, np.dtype("<i1"), len(array))
     dense = kind.mode == "dense"
-    offsets = np.asarray(array.offsets).astype(np.int64) if dense else None
+    offsets = _values(array, 2, np.dtype("<i4"), len(array)).astype(np.int64) if dense else None
     fills = [opener(array.field(i), memo) for i, opener in enumerate(openers)]
 
     def fill(start: int, count: int, out: Words) -> None:

@@ -409,7 +409,10 @@ def test_state_that_functions_change_counts_by_its_source(project: Project) -> N
 
 
 def test_code_made_by_exec_counts_by_its_bytecode(project: Project) -> None:
-    main = "names = {}\nexec('def f():\\n    return 1', names)\nf = names['f']\n\ndef build():\n    return f()\n"
+    main = (
+        "names = {}\nexec('def f():\\n    return 1', names)\nf = names['f']\n\n"
+        "def build():\n    return f()\n"
+    )
     old = project.version(main)
     new = project.version(main.replace("return 1", "return 2"))
     assert old.hex != new.hex
@@ -555,7 +558,8 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from assets_core.fingerprint import code_version
 from tracked_project.main import build
-version = code_version(build, project_roots=[sys.argv[1]], extra={"config": {"tags": {"x", "y", "z"}}})
+extra = {"config": {"tags": {"x", "y", "z"}}}
+version = code_version(build, project_roots=[sys.argv[1]], extra=extra)
 print(json.dumps([version.hex, dict(version.parts), version.warnings]))
 """
 
