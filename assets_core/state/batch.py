@@ -37,7 +37,6 @@ class Slot:
     token: int = 0
     holder: int | None = None
     current: int = 0
-    revision: int = 0
     facts: bytes | None = None
     stored: bool = True
     leased: bool = False
@@ -74,6 +73,7 @@ class Batch:
     packed: Callable[[Materialization, int], bytes]
     facts: list[tuple[Materialization, int]] = field(default_factory=list)
     attempts: list[tuple[Attempt, int]] = field(default_factory=list)
+    withdrawals: list[tuple[int, Place]] = field(default_factory=list)
     _dead: dict[int, bool] = field(default_factory=dict)
 
     def apply(self, operation: Operation) -> object:
@@ -156,13 +156,15 @@ class Batch:
 
     def _withdraw(self, operation: Withdraw) -> None:
         slot = self._slot(operation.environment, operation.asset, operation.partition)
-        if slot.current:
-            self.revision += 1  # so that a reader of the tail sees it go
-            self._move(slot, 0, None)
+        if not slot.current:
+            return
+        self.revision += 1  # so that a reader of the tail sees it go
+        self._move(slot, 0, None)
+        number = self.assets[operation.environment, operation.asset]
+        self.withdrawals.append((self.revision, (number, operation.partition)))
 
     def _move(self, slot: Slot, current: int, facts: bytes | None) -> None:
         slot.current = current
-        slot.revision = self.revision
         slot.facts = facts
         slot.moved = True
 

@@ -5,12 +5,25 @@ Each works on one read transaction that it is handed; nothing here writes.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    union,
+)
 
 from assets_core.contracts import Columns, Lease, Snapshot
 from assets_core.records import Attempt, Code, Materialization, Receipt, Run
@@ -25,7 +38,7 @@ from assets_core.state.rows import (
     read_run,
     unpack_version,
 )
-from assets_core.state.sqlite import listed_numbers, now_micros
+from assets_core.state.sqlite import listed_numbers, now_micros, unindexed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +53,7 @@ def asset_numbers(connection: Connection, environment: str) -> dict[str, int]:
     """Every recorded asset of an environment."""
     assets = tables.assets
     found = select(assets.c.name, assets.c.id).where(assets.c.environment == environment)
-    return dict(connection.execute(found).tuples().all())
+    return dict(connection.execute(found).all())
 
 
 def asset_number(connection: Connection, environment: str, asset: str) -> int | None:
@@ -57,42 +70,56 @@ def _asset_names(connection: Connection, numbers: Iterable[int]) -> dict[int, st
     found = select(assets.c.id, assets.c.name).join_from(
         wanted, assets, assets.c.id == wanted.c.value
     )
-    return dict(connection.execute(found, {"numbers": json.dumps(sorted(numbers))}).tuples().all())
+    return dict(connection.execute(found, {"numbers": json.dumps(sorted(numbers))}).all())
 
 
 # ---------------------------------------------------------------------------------------------
 # Snapshots
 
 
-def _snapshot(tail: bool) -> Select[Any]:
+def _whole() -> Select[Any]:
     wanted = listed_numbers("assets")
-    found = select(_slots.c.asset, _slots.c.partition, _slots.c.facts).where(
-        _slots.c.asset.in_(select(wanted.c.value))
+    return select(_slots.c.asset, _slots.c.partition, _slots.c.facts).where(
+        _slots.c.asset.in_(select(wanted.c.value)), _slots.c.materialization.is_not(None)
     )
-    if tail:
-        return found.where(_slots.c.revision > bindparam("since"))
-    return found.where(_slots.c.materialization.is_not(None))
 
 
-_WHOLE = statements.Prepared(lambda: _snapshot(tail=False), ["assets"])
-_TAIL = statements.Prepared(lambda: _snapshot(tail=True), ["assets", "since"])
+def _tail() -> Select[Any]:
+    gone = tables.withdrawals
+    wanted = listed_numbers("assets")
+    changed = union(
+        select(_log.c.asset, _log.c.partition).where(_log.c.id > bindparam("since")),
+        select(gone.c.asset, gone.c.partition).where(gone.c.id > bindparam("since_too")),
+    ).subquery("changed")
+    place = and_(_slots.c.asset == changed.c.asset, _slots.c.partition == changed.c.partition)
+    return (
+        select(_slots.c.asset, _slots.c.partition, _slots.c.facts)
+        .join_from(changed, _slots, place)
+        .where(unindexed(_slots.c.asset).in_(select(wanted.c.value)))
+    )
+
+
+_WHOLE = statements.Prepared(_whole, ["assets"])
+_TAIL = statements.Prepared(_tail, ["since", "since_too", "assets"])
 
 
 def snapshot(
     connection: Connection, environment: str, names: Iterable[str], since: int
 ) -> Snapshot:
     """See the contract. A million partitions take about a second."""
-    revision = statements.HEAD.fetch(connection, "revision").one()[0]
+    revision = statements.HEAD.run(connection, "revision").fetchone()[0]
     found = Snapshot(revision, {name: _no_columns() for name in names}, {})
     if revision <= since:
         return found
     numbers = asset_numbers(connection, environment)
     wanted = {numbers[name]: name for name in found.assets if name in numbers}
     text = json.dumps(sorted(wanted))
-    rows = _TAIL.fetch(connection, text, since) if since else _WHOLE.fetch(connection, text)
-    keys, assets, facts = _fetch_columns(rows)
-    for number, part in _by_asset(assets):
-        found.assets[wanted[number]] = _columns_of([keys[i] for i in part], facts[part])
+    values = (since, since, text) if since else (text,)
+    cursor = (_TAIL if since else _WHOLE).run(connection, *values)
+    keys, assets, facts = _fetch_columns(cursor)
+    for number, rows in _by_asset(assets):
+        part = keys[rows] if isinstance(rows, slice) else [keys[row] for row in rows]
+        found.assets[wanted[number]] = _columns_of(part, facts[rows])
     found.codes = _code_names(connection, facts[:, 6])
     return found
 
@@ -100,32 +127,48 @@ def snapshot(
 _NO_FACTS = bytes(FACTS.size)
 
 
-def _fetch_columns(rows: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _fetch_columns(cursor: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Keys, asset numbers, and packed facts as int64 of shape (n, 9)."""
     import numpy as np
 
     keys: list[str] = []
     assets: list[np.ndarray] = [np.empty(0, "i8")]
     facts: list[np.ndarray] = [np.empty((0, 9), "i8")]
-    # Straight from the driver: a row object for each of millions of rows doubles the time.
-    cursor = rows.cursor
-    while chunk := cursor.fetchmany(_CHUNK):
-        numbers, partitions, blobs = zip(*chunk, strict=True)
-        keys.extend(partitions)
-        assets.append(np.fromiter(numbers, "i8", len(numbers)))
-        joined = b"".join([blob or _NO_FACTS for blob in blobs])
-        facts.append(np.frombuffer(joined, ">i8").reshape(-1, 9).astype("i8"))
-    rows.close()
+    with _collector_paused():
+        while chunk := cursor.fetchmany(_CHUNK):
+            numbers, partitions, blobs = zip(*chunk, strict=True)
+            keys.extend(partitions)
+            assets.append(np.fromiter(numbers, "i8", len(numbers)))
+            joined = b"".join([blob or _NO_FACTS for blob in blobs])
+            facts.append(np.frombuffer(joined, ">i8").reshape(-1, 9).astype("i8"))
     return keys, np.concatenate(assets), np.concatenate(facts)
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A million tuples, none in a cycle: looking for cycles among them would double the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _by_asset(assets: np.ndarray) -> list[tuple[int, Any]]:
-    """Each asset number with the positions of its rows, in their order."""
+    """Each asset number with its rows: a slice where they lie together, as they mostly do."""
     import numpy as np
 
-    order = np.argsort(assets, kind="stable")
-    numbers, starts = np.unique(assets[order], return_index=True)
-    return list(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
+    starts = np.flatnonzero(np.diff(assets, prepend=-1))
+    numbers = assets[starts].tolist()
+    if len(set(numbers)) == len(numbers):
+        ends = [*starts[1:].tolist(), len(assets)]
+        return [
+            (number, slice(start, end))
+            for number, start, end in zip(numbers, starts.tolist(), ends, strict=True)
+        ]
+    return [(number, np.flatnonzero(assets == number)) for number in sorted(set(numbers))]
 
 
 def _columns_of(keys: list[str], facts: np.ndarray) -> Columns:
@@ -155,7 +198,7 @@ def _code_names(connection: Connection, numbers: np.ndarray) -> dict[int, str]:
     wanted = listed_numbers("codes")
     found = select(codes.c.id, codes.c.hex).join_from(wanted, codes, codes.c.id == wanted.c.value)
     text = json.dumps(np.unique(numbers).tolist())
-    return dict(connection.execute(found, {"codes": text}).tuples().all())
+    return dict(connection.execute(found, {"codes": text}).all())
 
 
 # ---------------------------------------------------------------------------------------------
@@ -268,25 +311,33 @@ def receipts(connection: Connection, ids: Iterable[int]) -> dict[int, Receipt]:
 def materializations(
     connection: Connection,
     environment: str,
-    asset: str,
+    asset: str | None,
     partition: str | None,
     ids: Iterable[int] | None,
     run: str | None,
     limit: int | None,
 ) -> list[Materialization]:
-    """Newest first."""
-    number = asset_number(connection, environment, asset)
-    if number is None:
-        return []
-    found = _facts().where(_log.c.asset == number).order_by(_log.c.id.desc()).limit(limit)
-    values = {}
+    """Newest first; every argument that is given narrows them down."""
+    conditions, values = [], {}
+    if asset is not None:
+        conditions.append(_log.c.asset == asset_number(connection, environment, asset))
     if partition is not None:
-        found = found.where(_log.c.partition == partition)
+        conditions.append(_log.c.partition == partition)
     if ids is not None:
-        found = found.where(_log.c.id.in_(select(listed_numbers("ids").c.value)))
+        conditions.append(_log.c.id.in_(select(listed_numbers("ids").c.value)))
         values["ids"] = json.dumps(sorted(set(ids)))
     if run is not None:
-        found = found.where(tables.runs.c.run == run)
+        numbers = select(tables.runs.c.id).where(tables.runs.c.run == run)
+        conditions.append(_log.c.run == numbers.scalar_subquery())
+    # The newest are found in an index alone, and only they are read.
+    chosen = (
+        select(_log.c.id)
+        .join(tables.assets, tables.assets.c.id == _log.c.asset)
+        .where(tables.assets.c.environment == environment, *conditions)
+        .order_by(_log.c.id.desc())
+        .limit(limit)
+    )
+    found = _facts().where(_log.c.id.in_(chosen)).order_by(_log.c.id.desc())
     return _read_facts(connection, found, values)
 
 
@@ -308,13 +359,12 @@ def version_as_of(
     chosen: ColumnElement[Any] = newest.scalar_subquery()
     own = connection.execute(select(tables.runs.c.id).where(tables.runs.c.run == run)).scalar()
     if own is not None:
-        # coalesce keeps SQLite from walking all that the run did for each partition.
         of_run = _newest(number, wanted.c.value).where(
-            func.coalesce(_log.c.run, 0) == own, _log.c.id < before, _log.c.id > revision
+            unindexed(_log.c.run) == own, _log.c.id < before, _log.c.id > revision
         )
         chosen = func.coalesce(of_run.scalar_subquery(), chosen)
     keys = json.dumps(list(dict.fromkeys(partitions)))
-    rows = connection.execute(select(wanted.c.value, chosen), {"keys": keys}).tuples().all()
+    rows = connection.execute(select(wanted.c.value, chosen), {"keys": keys}).all()
     at = {key: identity for key, identity in rows if identity is not None}
     facts = {fact.id: fact for fact in facts_by_id(connection, at.values())}
     return [facts.get(at.get(partition, 0)) for partition in partitions]
@@ -410,7 +460,7 @@ def held(connection: Connection, run_id: str) -> list[Lease]:
         .where(_slots.c.holder == select(table.c.id).where(table.c.run == run_id).scalar_subquery())
         .order_by(assets.c.name, _slots.c.partition)
     )
-    rows = connection.execute(found).tuples()
+    rows = connection.execute(found)
     return [Lease(asset, key, token, current or 0) for asset, key, token, current in rows]
 
 
@@ -463,7 +513,7 @@ def attempts(
 
 
 def failed(connection: Connection, environment: str) -> dict[str, dict[str, Attempt]]:
-    """Newest failed attempt of each partition whose pointer has not moved since."""
+    """Newest failed attempt of each partition that was not materialized since."""
     table, assets = tables.attempts, tables.assets
     newest = (
         select(func.max(table.c.id))
@@ -474,7 +524,7 @@ def failed(connection: Connection, environment: str) -> dict[str, dict[str, Atte
     healed = exists().where(
         _slots.c.asset == table.c.asset,
         _slots.c.partition == table.c.partition,
-        _slots.c.revision > table.c.revision,
+        _slots.c.materialization > table.c.revision,
     )
     found = _attempts().where(table.c.id.in_(newest), ~healed).order_by(table.c.id)
     result: dict[str, dict[str, Attempt]] = {}
@@ -492,7 +542,7 @@ def dynamic_keys(connection: Connection) -> dict[str, tuple[str, ...]]:
     table = tables.dynamic_partitions
     found = select(table.c.name, table.c.key).where(~table.c.removed)
     keys: dict[str, list[str]] = {}
-    for name, key in connection.execute(found.order_by(table.c.name, table.c.position)).tuples():
+    for name, key in connection.execute(found.order_by(table.c.name, table.c.position)):
         keys.setdefault(name, []).append(key)
     return {name: tuple(found) for name, found in keys.items()}
 
@@ -517,9 +567,9 @@ def inconsistencies(connection: Connection) -> list[str]:
     )
     problems = [
         f"{asset}[{key}] in {environment} points to a materialization that is not its own"
-        for environment, asset, key in connection.execute(lost).tuples()
+        for environment, asset, key in connection.execute(lost)
     ]
-    revision = statements.HEAD.fetch(connection, "revision").one()[0]
+    revision = statements.HEAD.run(connection, "revision").fetchone()[0]
     newest = connection.execute(select(func.max(_log.c.id))).scalar() or 0
     if newest > revision:
         problems.append(f"materialization {newest} is newer than the store's revision {revision}")

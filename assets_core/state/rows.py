@@ -42,14 +42,28 @@ _encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(","
 def to_json(value: object, what: str) -> str:
     """Compact strict JSON. Raises StateError naming ``what`` for anything else."""
     try:
-        _refuse_other_keys(value)
         return plain(_encoder.encode(value), what)
     except (TypeError, ValueError) as error:
-        raise StateError(
-            f"The {what} can't be recorded: it is not strict JSON.",
-            facts={"reason": error, "value": repr(value)[:200]},
-            hint="Use text, finite numbers, true/false, null, lists and objects with text keys.",
-        ) from error
+        raise _not_json(what, value, error) from error
+
+
+def metadata_json(value: Mapping[str, object]) -> str | None:
+    """A user's metadata as strict JSON, None for none. Raises StateError."""
+    if not value:
+        return None
+    try:
+        _refuse_other_keys(value)
+    except TypeError as error:
+        raise _not_json("metadata", value, error) from None
+    return to_json(value, "metadata")
+
+
+def _not_json(what: str, value: object, error: Exception) -> StateError:
+    return StateError(
+        f"The {what} can't be recorded: it is not strict JSON.",
+        facts={"reason": error, "value": repr(value)[:200]},
+        hint="Use text, finite numbers, true/false, null, lists and objects with text keys.",
+    )
 
 
 def _refuse_other_keys(value: object) -> None:

@@ -46,7 +46,14 @@ WAIT_SECONDS = 30.0
 """How long a writer waits for others before it gives up with StoreBusyError."""
 
 CHECKPOINT_BYTES = 8 << 20
-"""How far the write-ahead log grows before its writer brings it into the database."""
+"""How large the write-ahead log may get before writers bring it into the database."""
+
+CHECKPOINT_CHANGES = 4_000
+"""How many rows a writer then changes from one checkpoint to the next. The log's file keeps its
+size and is written over (twice as fast), so the size does not tell how full it is."""
+
+TRUNCATE_BYTES = 8 * CHECKPOINT_BYTES
+"""From which size on a log, swollen while a long reader kept it from starting over, is cut."""
 
 _DAY_MICROS = 86_400_000_000
 _UNIX_EPOCH_JULIAN = 2_440_587.5
@@ -73,6 +80,11 @@ def listed_pairs(name: str) -> tuple[TableValuedAlias, ColumnElement[Any], Colum
     pairs = listed_numbers(name)
     number = func.json_extract(pairs.c.value, literal_column("'$[0]'"), type_=Integer)
     return pairs, number, func.json_extract(pairs.c.value, literal_column("'$[1]'"), type_=Text)
+
+
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column, for a condition that must not choose the index to walk: others narrow more."""
+    return func.coalesce(column, literal_column("0"))
 
 
 def insert_missing(table: Table) -> Insert:
@@ -249,7 +261,7 @@ class FileDatabase(SqliteDatabase):
         self.liveness = LockFiles(path.with_name(path.name + ".runs"))
         self._wal = path.with_name(path.name + "-wal")
         self._lock = FileLock(path.with_name(path.name + "-lock"), str(path))
-        self._checkpoint_at = CHECKPOINT_BYTES
+        self._changes = 0  # of the writer's connection, at the last checkpoint
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -282,26 +294,26 @@ class FileDatabase(SqliteDatabase):
             )
 
     def _committed(self) -> None:
-        try:
-            size = self._wal.stat().st_size
-        except FileNotFoundError:
+        assert self._writer is not None
+        if _raw(self._writer).total_changes - self._changes < CHECKPOINT_CHANGES:
             return
-        if size >= self._checkpoint_at:
-            self._checkpoint()
+        size = _size(self._wal)
+        if size >= CHECKPOINT_BYTES:
+            self._checkpoint("TRUNCATE" if size >= TRUNCATE_BYTES else "PASSIVE")
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, mode: str) -> None:
         """Bring the log into the database; only under the write lock, see the decision.
 
-        A long reader only puts the rest off: then the next try is when as much again was written.
+        Readers are not waited for: what they still need is left to the next checkpoint.
         """
         assert self._writer is not None
         raw = _raw(self._writer)
         _pragma(raw, "busy_timeout=0")
         try:
-            _pragma(raw, "wal_checkpoint(TRUNCATE)")
+            _pragma(raw, f"wal_checkpoint({mode})")
         finally:
             _pragma(raw, f"busy_timeout={int(WAIT_SECONDS * 1000)}")
-        self._checkpoint_at = _size(self._wal) + CHECKPOINT_BYTES
+        self._changes = raw.total_changes
 
     def problems(self) -> list[str]:
         problems = super().problems()
@@ -322,7 +334,7 @@ class FileDatabase(SqliteDatabase):
         try:
             with translated(self.where), self._alone():
                 if self._writer is not None and _size(self._wal):
-                    self._checkpoint()
+                    self._checkpoint("TRUNCATE")
                 super().close()
         except StoreBusyError:
             super().close()  # what is in the log is durable there; a later writer brings it in

@@ -71,7 +71,7 @@ class SqlStore:
     def materializations(
         self,
         environment: str,
-        asset: str,
+        asset: str | None,
         partition: str | None = None,
         *,
         ids: Iterable[int] | None = None,
@@ -200,7 +200,7 @@ def _keys(connection: Connection, name: str) -> dict[str, bool]:
     """Every key that was ever registered, with whether it was removed."""
     table = tables.dynamic_partitions
     found = select(table.c.key, table.c.removed).where(table.c.name == name)
-    return dict(connection.execute(found).tuples().all())
+    return dict(connection.execute(found).all())
 
 
 def _mark(connection: Connection, name: str, keys: Sequence[str], *, removed: bool) -> None:

@@ -109,9 +109,9 @@ runs = Table(
 )
 Index("runs_running", runs.c.status, sqlite_where=runs.c.status == "running")
 
-# The slot of an asset partition: its lease (token, holder) and its pointer (materialization,
-# revision: when the pointer last moved). Never deleted. ``facts`` repeats what a planner needs of
-# the materialization, packed (see rows.FACTS): a join would make a snapshot four times slower.
+# The slot of an asset partition: its lease (token, holder) and its pointer (materialization).
+# Never deleted. ``facts`` repeats what a planner needs of the materialization, packed (see
+# rows.FACTS): a join would make a snapshot four times slower.
 asset_partitions = Table(
     "asset_partitions",
     metadata,
@@ -120,11 +120,9 @@ asset_partitions = Table(
     Column("token", BigInteger, nullable=False),
     Column("holder", BigInteger, _references("runs.id")),
     Column("materialization", BigInteger),
-    Column("revision", BigInteger, nullable=False),
     Column("facts", LargeBinary),
     sqlite_with_rowid=False,
 )
-Index("asset_partitions_changed", asset_partitions.c.asset, asset_partitions.c.revision)
 Index(
     "asset_partitions_held",
     asset_partitions.c.holder,
@@ -162,13 +160,22 @@ materializations = Table(
     Column("checks", Text),
     Column("metadata", Text),
 )
-# The id ends every index by itself in SQLite, so each of these is also in the order of commits.
-Index("materializations_asset", materializations.c.asset)
+# The id ends every index by itself in SQLite, so this is also in the order of commits. Few indexes,
+# on purpose: the pages that a commit touches are most of what it costs.
 Index("materializations_partition", materializations.c.asset, materializations.c.partition)
 Index(
     "materializations_run",
     materializations.c.run,
     sqlite_where=materializations.c.run.is_not(None),
+)
+
+# Pointers that were cleared, with an id of the same counter: with the log, all that moved them.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=False),
+    Column("asset", BigInteger, _references("assets.id"), nullable=False),
+    Column("partition", Text, nullable=False),
 )
 
 # ``revision``: the newest id when the attempt was recorded; a pointer that moved later healed it.

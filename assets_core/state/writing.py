@@ -35,6 +35,7 @@ from assets_core.state.rows import (
     encode_checks,
     encode_inputs,
     fact_row,
+    metadata_json,
     pack_facts,
     plain,
     run_values,
@@ -96,7 +97,7 @@ def _prepare_fact(fact: Materialization, ready: Prepared) -> None:
     if fact.run:
         ready.runs.add(fact.run)
     ready.checks[id(fact)] = encode_checks(fact.checks)
-    ready.extra[id(fact)] = to_json(fact.metadata, "metadata") if fact.metadata else None
+    ready.extra[id(fact)] = metadata_json(fact.metadata)
 
 
 def _prepare_places(environment: str, slots: Iterable[tuple[str, str]], ready: Prepared) -> None:
@@ -120,13 +121,13 @@ class Writer:
         results = [batch.apply(operation) for operation in ready.operations]
         self._write(connection, batch, ready)
         if batch.revision != before:
-            statements.COUNT.fetch(connection, batch.revision, "revision")
+            statements.COUNT.run(connection, batch.revision, "revision")
         return results
 
     # ---- reading
 
     def _read(self, connection: Connection, ready: Prepared) -> Batch:
-        revision, now = statements.HEAD.fetch(connection, "revision").tuples().one()
+        revision, now = statements.HEAD.run(connection, "revision").fetchone()
         interning = self._interning
         assets = {name: interning.asset(connection, *name) for name in ready.names}
         numbers = {run: interning.runs.find(connection, run) for run in ready.runs}
@@ -155,6 +156,9 @@ class Writer:
         if batch.facts:
             self._write_schemas(connection, batch)
             self._write_edges(connection, batch)
+        statements.ADD_WITHDRAWAL.each(
+            connection, [(at, *place) for at, place in batch.withdrawals]
+        )
         self._write_attempts(connection, batch)
         for run in batch.runs.values():
             _write_run(connection, run)
@@ -239,17 +243,17 @@ def _slots(connection: Connection, ready: Prepared, assets: dict[Name, int]) -> 
         return {}
     places = sorted((assets[name], partition) for name, partition in ready.places)
     text = json.dumps(places, separators=(",", ":"))
-    rows = statements.SLOTS.fetch(connection, text).tuples().all()
+    rows = statements.SLOTS.run(connection, text).fetchall()
     return {
-        (asset, partition): Slot(token, holder, current or 0, revision)
-        for asset, partition, token, holder, current, revision in rows
+        (asset, partition): Slot(token, holder, current or 0)
+        for asset, partition, token, holder, current in rows
     }
 
 
 def _runs(connection: Connection, numbers: set[int]) -> dict[int, RunState]:
     if not numbers:
         return {}
-    rows = statements.RUNS.fetch(connection, json.dumps(sorted(numbers))).tuples().all()
+    rows = statements.RUNS.run(connection, json.dumps(sorted(numbers))).fetchall()
     return {row[0]: RunState(*row) for row in rows}
 
 
@@ -257,16 +261,13 @@ def _write_slots(connection: Connection, batch: Batch) -> None:
     statements.ADD_SLOT.each(
         connection,
         [
-            (*at, s.token, s.holder, s.current or None, s.revision, s.facts)
+            (*at, s.token, s.holder, s.current or None, s.facts)
             for at, s in sorted(batch.new_slots())
         ],
     )
     statements.MOVE_SLOT.each(
         connection,
-        [
-            (s.token, s.holder, s.current or None, s.revision, s.facts, *at)
-            for at, s in batch.moved_slots()
-        ],
+        [(s.token, s.holder, s.current or None, s.facts, *at) for at, s in batch.moved_slots()],
     )
     statements.LEASE_SLOT.each(
         connection, [(s.token, s.holder, *at) for at, s in batch.leased_slots()]
