@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -43,7 +43,11 @@ from assets_core.syntax import (
 )
 
 _SHORT = 12
+_MAX_WRAPPERS = 20
 _MISSING = object()
+_ABOUT_THE_MODULE = frozenset(
+    {"__file__", "__path__", "__spec__", "__cached__", "__loader__", "__name__", "__package__"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,10 +398,10 @@ class Fingerprints:
 
     def target(self, value: object, kind: str = "helper") -> _Item | str:
         """A function or class of the project as an item; anything else as opaque text."""
-        while not isinstance(value, FunctionType | type | MethodType) and hasattr(
-            value, "__wrapped__"
-        ):
-            value = value.__wrapped__
+        for _ in range(_MAX_WRAPPERS):
+            if isinstance(value, FunctionType | type | MethodType):
+                break
+            value = getattr(value, "__wrapped__", value)
         if isinstance(value, MethodType):
             value = value.__func__
         if _is_ours(value):
@@ -418,7 +422,7 @@ class Fingerprints:
         """Link every name that is used to what it stands for."""
         for dotted, found in scope.imports.items():
             if "." in dotted and self._own_import(found, scope):
-                self._load(found[1], into)
+                self._load(_absolute(found, scope.module), into)
         for chain in uses.chains:
             if only is None or chain[0] in only or chain[0] in scope.imports:
                 self._bind_chain(chain, scope, into, called=chain in uses.called)
@@ -433,7 +437,7 @@ class Fingerprints:
             self._bind_import(scope.imports[name], rest, scope, into, called=called)
         elif name in scope.closure:
             self._bind_closure(name, rest, scope, into, called=called)
-        elif name in scope.module:
+        elif name in scope.module and name not in _ABOUT_THE_MODULE:
             holder = sys.modules.get(scope.owner)
             library = self._imported_library(holder, name)
             if library:
@@ -698,7 +702,11 @@ class Fingerprints:
         source = _module_source(item.holder)
         name = item.name.rpartition(".")[2]
         state = source is not None and name in source.state
-        reader = _ValueReader(self, strict=source is not None)
+        places = (*self._own.roots, *_places(item.holder))
+        reader = _ValueReader(self, strict=source is not None, places=places)
+        if isinstance(item.value, str) and source is not None:
+            # Where the project lies must not count: it may be moved, or cloned elsewhere.
+            state = state or item.value.startswith(places)
         if not state:
             try:
                 into.content.append(reader.digest(item.value))
@@ -761,9 +769,12 @@ class _ValueReader:
     its attributes, and anything else by its type, with a warning.
     """
 
-    def __init__(self, session: Fingerprints, *, strict: bool = False) -> None:
+    def __init__(
+        self, session: Fingerprints, *, strict: bool = False, places: tuple[str, ...] = ()
+    ) -> None:
         self._session = session
         self._strict = strict
+        self._places = places or session._own.roots
         self._inside: dict[int, int] = {}
         self.links: list[tuple[str, _Item | str]] = []
         self.warnings: list[str] = []
@@ -778,7 +789,18 @@ class _ValueReader:
             return self._link(value)
         if _is_ours(value):
             return _identity(value)
+        if isinstance(value, PurePath):
+            return self._replace_path(value)
         return self._replace_callable(value)
+
+    def _replace_path(self, value: PurePath) -> object:
+        """Where the project lies must not count: it may be moved, or cloned elsewhere."""
+        place = next((p for p in self._places if value.is_relative_to(p)), None)
+        if place is None:
+            return NotImplemented
+        if self._strict:
+            raise UnhashableError(f"{value} lies inside the project.")
+        return ("path in the project", value.relative_to(place).as_posix())
 
     def _link(self, value: object) -> object:
         found = self._session.target(value)
@@ -880,6 +902,16 @@ def _absolute(found: Import, module: _Names) -> str:
         base = package.rsplit(".", level - 1)[0] if level > 1 else package
         name = f"{base}.{name}".strip(".") if name else base
     return name
+
+
+def _places(module: ModuleType | None) -> tuple[str, ...]:
+    """The folder of a module's file, and the one that its package lies in."""
+    file = getattr(module, "__file__", None)
+    if module is None or not file:
+        return ()
+    depth = module.__name__.count(".") + (Path(file).name == "__init__.py")
+    parents = Path(file).parents
+    return tuple({str(parents[0]), str(parents[min(depth, len(parents) - 2)])})
 
 
 def _attribute(module: ModuleType, name: str) -> object:

@@ -81,7 +81,7 @@ def is_known(value: object) -> bool:
         or is_dataclass(value)
         or hasattr(kind, "model_dump")
         or hasattr(kind, "get_secret_value")
-        or (kind.__module__ == "numpy" and hasattr(value, "tobytes"))
+        or (kind.__module__.startswith("numpy") and hasattr(value, "itemsize"))
     )
 
 
@@ -199,7 +199,7 @@ def _object_parts(value: object) -> tuple[object, ...] | None:
         return ("model", name, dict(_model_fields(value)))
     if is_dataclass(value):
         return ("dataclass", name, {f.name: getattr(value, f.name) for f in fields(value)})
-    if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
+    if kind.__module__.startswith("numpy") and hasattr(value, "itemsize"):
         return _numpy_parts(value)
     return _standard_parts(value) or _subclass_parts(value, name)
 
@@ -217,6 +217,9 @@ def _model_fields(model: Any) -> Iterable[tuple[str, object]]:
 
 
 def _numpy_parts(value: Any) -> tuple[object, ...]:
+    """Numpy's arrays and scalars by their bytes, its types by what they lay out."""
+    if not hasattr(value, "tobytes"):
+        return ("dtype", repr(value.descr))
     kind = value.dtype
     if kind.hasobject:
         return ("array", str(kind), list(value.shape), value.tolist())
@@ -254,8 +257,6 @@ def _subclass_parts(value: object, name: str) -> tuple[object, ...] | None:
     for kind in _BUILTIN:
         if isinstance(value, kind):
             return ("subclass", name, kind(value))  # type: ignore[arg-type]  # same kind
-    if isinstance(value, Mapping):
-        return ("subclass", name, dict(value))
     return None
 
 
@@ -273,7 +274,7 @@ def _float_bytes(value: float) -> bytes:
 
 _BUILTIN = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 _KNOWN = (
-    *(Enum, date, datetime, time, timedelta, tzinfo, PurePath, re.Pattern, range, slice, Mapping),
+    *(Enum, date, datetime, time, timedelta, tzinfo, PurePath, re.Pattern, range, slice),
     *_BUILTIN,
 )
 

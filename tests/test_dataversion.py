@@ -417,8 +417,10 @@ def test_a_reader_a_table_and_batches_agree() -> None:
 
 
 def test_a_parquet_round_trip_keeps_the_version(tmp_path: Path) -> None:
-    names = [n for n in EXAMPLES if "view" not in n and n not in ("interval", "float16",
-             "struct without fields", "decimal32", "decimal64", "decimal256", "duration", "date64")]  # fmt: skip
+    # Parquet has no such types, or gives them back as others.
+    without = {"interval", "struct without fields", "float16", "date64", "duration"}
+    without |= {"decimal32", "decimal64", "decimal256"} | {n for n in EXAMPLES if "view" in n}
+    names = [name for name in EXAMPLES if name not in without]
     for name in names:
         table = pa.table({"a": example(name)})
         pq.write_table(table, tmp_path / "a.parquet")

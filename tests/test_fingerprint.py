@@ -484,6 +484,85 @@ def test_an_object_of_ours_counts_by_its_identity(project: Project) -> None:
     assert project.version(text.format(name="b", parts={"x": "1"})).hex != old.hex
 
 
+def test_where_the_project_lies_does_not_count(project: Project) -> None:
+    # Each version lies in a folder of its own.
+    text = (
+        "import os\nfrom pathlib import Path\n\nHERE = Path(__file__).parent\n"
+        "TEXT = os.path.dirname(__file__)\nFILES = {'a': HERE / 'a.csv'}\n\n"
+        "def build(under=HERE / 'x'):\n    return HERE, TEXT, FILES\n"
+    )
+    old, new = project.version(text), project.version(text)
+    assert old.hex == new.hex
+    assert project.version(text.replace("'a.csv'", "'b.csv'")).hex != old.hex
+    assert project.version(text.replace("'x'", "'y'")).hex != old.hex
+
+
+def test_the_environment_is_not_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "from os import environ\nENV = environ\n\ndef build():\n    return ENV['HOME'], environ\n"
+    )
+    old = project.version(text)
+    monkeypatch.setenv("SOMETHING", "else")
+    assert project.version(text).hex == old.hex
+
+
+def test_an_asset_that_is_called_counts_by_its_function(project: Project) -> None:
+    text = (
+        "from assets_core.records import Code\n\nclass Thing(Code):\n"
+        "    def __call__(self):\n        return self.function()\n"
+        "Thing.__module__ = 'assets_core.asset'\n"
+        "def other():\n    return 1\n"
+        "Thing.function = staticmethod(other)\nX = Thing('a')\n\n"
+        "def build():\n    return X{use}\n"
+    )
+    mentioned, called = (text.replace("{use}", use) for use in ("", "()"))
+    edited = [t.replace("return 1", "return 2") for t in (mentioned, called)]
+    assert project.version(mentioned).hex == project.version(edited[0]).hex
+    assert project.version(called).hex != project.version(edited[1]).hex
+
+
+CELLS = """
+import json
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+def run(*cells):
+    for cell in cells:
+        shell.run_cell(cell, store_history=True).raise_error()
+    from assets_core.fingerprint import code_version
+    version = code_version(shell.user_ns["build"])
+    return [version.hex, sorted(version.parts), version.warnings]
+limit = "LIMIT = {}"
+helper = "def helper(x):\\n    return x * {}"
+build = "def build(rows):\\n    return helper(LIMIT)"
+found = [
+    run(limit.format(3), helper.format(2), build),
+    run("# again", helper.format("2  # twice"), "# moved\\n\\n" + build),
+    run(limit.format(4)),
+    run(limit.format(3), helper.format(5)),
+]
+print(json.dumps(found))
+"""
+
+
+def test_a_notebooks_cells_are_followed(tmp_path: Path) -> None:
+    pytest.importorskip("IPython")
+    done = subprocess.run(
+        [sys.executable, "-c", CELLS],
+        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    first, reformatted, other_limit, other_helper = json.loads(done.stdout.splitlines()[-1])
+    assert first[1:] == [
+        ["constant __main__.LIMIT", "function build", "helper __main__.helper"],
+        [],
+    ]
+    assert reformatted[0] == first[0]
+    assert len({first[0], other_limit[0], other_helper[0]}) == 3
+
+
 def test_version_stands_for_the_code(project: Project) -> None:
     old = project.version("def build():\n    return 1\n", version="2", extra={"config": {"n": 1}})
     new = project.version("def build():\n    return 2\n", version="2", extra={"config": {"n": 1}})
