@@ -43,7 +43,7 @@ from assets_core.state.sqlite import listed_numbers, now_micros, unindexed
 if TYPE_CHECKING:
     import numpy as np
 
-_CHUNK = 20_000
+_CHUNK = 4_000
 _log = tables.materializations
 _slots = tables.asset_partitions
 _shared_checks = tables.texts.alias("shared_checks")
@@ -160,6 +160,8 @@ def _by_asset(assets: np.ndarray) -> list[tuple[int, Any]]:
     """Each asset number with its rows: a slice where they lie together, as they mostly do."""
     import numpy as np
 
+    if not len(assets):
+        return []
     starts = np.flatnonzero(np.diff(assets, prepend=-1))
     numbers = assets[starts].tolist()
     if len(set(numbers)) == len(numbers):
