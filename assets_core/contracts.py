@@ -183,7 +183,12 @@ class IOManager(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Lease these asset partitions for a run. Result: a tuple of Lease or Held, in order."""
+    """Lease these asset partitions for a run. Result: a tuple of Lease or Held, in order.
+
+    A run that acquires what it holds gets a new token; its older one is fenced off. Raises
+    LeaseLostError when the run has ended (somebody declared it dead), StateError for a run that
+    was never begun.
+    """
 
     run: str
     environment: str
@@ -215,7 +220,9 @@ class Publish:
     """Check the token, move the pointer, record the fact, release the lease.
 
     ``lease`` False is for observations of sources, which no one leases. Result: Published or
-    Refused. ``previous_receipt`` adopted by an unchanged build is simply that receipt again.
+    Refused. ``previous_receipt`` adopted by an unchanged build is simply that receipt again. The
+    fact's ``metadata`` must be strict JSON (finite numbers, text keys), otherwise StateError, and
+    nothing of the batch is applied.
     """
 
     fact: Materialization
@@ -239,7 +246,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """A source partition that is no longer there: the pointer is cleared. Result: None."""
+    """A source partition that is no longer there: the pointer is cleared. Result: None.
+
+    Takes an id of its own, so that the tail after an older revision shows it.
+    """
 
     environment: str
     asset: str
@@ -275,7 +285,11 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End a run and release whatever it still holds. Result: None."""
+    """End a run and release whatever it still holds. Result: None.
+
+    The first end counts: a run that was declared dead stays so. An empty ``note`` keeps the one
+    that the run was begun with.
+    """
 
     run: str
     status: RunStatus
@@ -291,9 +305,9 @@ Operation = Acquire | Publish | Withdraw | Release | Note | Beat | Finish
 class Columns:
     """Current materializations of one asset, as columns of equal length, ordered by key or id.
 
-    ``keys`` list of text; ``id``, ``token``, ``finished`` (µs), ``rows`` int64; ``data`` and
-    ``digest`` uint64 of shape (n, 2); ``code`` int64 ids into the ``codes`` table.
-    A withdrawn partition appears (in a tail only) with id 0.
+    ``keys`` list of text; ``id``, ``token`` (it was published under), ``finished`` (µs), ``rows``
+    int64; ``data`` and ``digest`` uint64 of shape (n, 2); ``code`` int64 ids into the ``codes`` of
+    its snapshot. A withdrawn partition appears (in a tail only) with id 0 and zeros.
     """
 
     keys: list[str]
@@ -308,7 +322,11 @@ class Columns:
 
 @dataclass(slots=True)
 class Snapshot:
-    """Everything a planner needs of the store at one revision (the newest id committed)."""
+    """Everything a planner needs of the store at one revision (the newest id committed).
+
+    ``assets`` has every asset that was asked for, also where nothing is recorded; ``codes`` those
+    that occur.
+    """
 
     revision: int
     assets: dict[str, Columns]
@@ -325,14 +343,17 @@ class StateStore(Protocol):
     2. Per (environment, asset, partition) tokens strictly increase, also across runs, releases
        and restarts; slots are never deleted.
     3. A publish is accepted iff the slot's token is the publish's and its run still holds it.
-    4. A lease is granted iff nobody holds it, or its holder has ended, or its holder's time is
-       up by the database's clock, or its holder is known to be dead (same machine, its liveness
+    4. A lease is granted iff nobody else holds it, or its holder has ended, or its holder's time
+       is up by the database's clock, or its holder is known to be dead (same machine, its liveness
        lock is free).
     5. ``snapshot`` is one consistent revision.
     """
 
     def begin(self, run: Run, seconds: float) -> None:
-        """Record a run as running, its leases good for ``seconds``; takes its liveness lock."""
+        """Record a run as running, its leases good for ``seconds``; takes its liveness lock.
+
+        The id is letters, digits, '.', '_' and '-', and no earlier run's; otherwise StateError.
+        """
 
     def transact(self, operations: Sequence[Operation]) -> list[Any]:
         """Apply all in one transaction; results in order (see each operation)."""
@@ -382,7 +403,7 @@ class StateStore(Protocol):
         """Newest first."""
 
     def run(self, run_id: str) -> Run | None:
-        """One run, by its id or an unambiguous beginning of it."""
+        """One run, by its id or an unambiguous beginning of it; UsageError for an ambiguous one."""
 
     def attempts(
         self,
