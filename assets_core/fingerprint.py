@@ -15,7 +15,6 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
@@ -40,6 +39,7 @@ from assets_core.syntax import (
     function_source,
     names_of,
     source_of,
+    sql_tokens,
 )
 
 _SHORT = 12
@@ -84,7 +84,7 @@ def code_version(
         project_roots: what lies below them is the project's own; without any, everything that is
             neither the standard library nor installed.
         libraries: installed distributions whose version counts.
-        sql: a query, counted by its canonical tree.
+        sql: a query, counted as `sql_version` does.
 
     Raises:
         UnhashableError: an ``extra`` that has no canonical content.
@@ -94,29 +94,20 @@ def code_version(
 
 
 def sql_version(text: str, dialect: str = "duckdb") -> CodeVersion:
-    """The version of a query: comments, white space and the case of keywords don't matter."""
-    content, warning = _canonical_sql(text, dialect)
-    return _assemble({"sql": digest("sql", content)}, (warning,) if warning else ())
+    """The version of a query: comments, white space, the case of keywords don't matter.
+
+    By its tokens and not by a parser's tree, which changes with the parser's releases.
+    """
+    warnings: list[str] = []
+    return _assemble({"sql": _sql_digest(text, dialect, warnings)}, warnings)
 
 
-@lru_cache(maxsize=4096)
-def _canonical_sql(text: str, dialect: str) -> tuple[str, str]:
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
-    try:
-        trees = sqlglot.parse(text, dialect=dialect)
-        if any(tree is None or isinstance(tree, sqlglot.exp.Command) for tree in trees):
-            raise SqlglotError("a statement that is not understood")
-        # normalize_functions: sum() and SUM() are one; names keep their case, quoted or not.
-        return ";".join(_sql_text(tree, dialect) for tree in trees), ""
-    except (SqlglotError, RecursionError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        return " ".join(text.split()), f"The SQL can't be parsed ({first}); its text counts."
-
-
-def _sql_text(tree: Any, dialect: str) -> str:
-    return str(tree.sql(dialect=dialect, comments=False, normalize_functions="upper"))
+def _sql_digest(text: str, dialect: str, warnings: list[str]) -> bytes:
+    tokens = sql_tokens(text)
+    if tokens is None:
+        warnings.append("The SQL ends inside a string, a name or a comment; its text counts.")
+        return digest("sql text", dialect, text.split())
+    return digest("sql", dialect, tokens)
 
 
 def changed_parts(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -322,9 +313,7 @@ class Fingerprints:
             if fn is not None:
                 self._follow(fn, parts, warnings)
             if sql is not None:
-                content, warning = _canonical_sql(sql, "duckdb")
-                parts["sql"] = digest("sql", content)
-                warnings += [warning] if warning else []
+                parts["sql"] = _sql_digest(sql, "duckdb", warnings)
         self._add_extra(extra or {}, parts, warnings)
         for name in libraries:
             parts.update(_library_part(name, warnings))

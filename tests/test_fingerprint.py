@@ -597,39 +597,54 @@ def test_a_library_that_is_missing_is_warned_about() -> None:
     assert "not installed" in code_version(None, libraries=["no-such-thing"]).warnings[0]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "select a,b from t where a>1",
-        "SELECT a, b\n-- comment\nFROM t /* more */ WHERE a > 1",
-        "SELECT a, b FROM t WHERE (a > 1)",
-    ],
-)
-def test_sql_counts_by_its_tree(text: str) -> None:
-    first = sql_version("SELECT a, b FROM t WHERE a > 1")
-    assert sql_version(text).parts.keys() == first.parts.keys()
-    if "(" not in text:
-        assert sql_version(text).hex == first.hex
+QUERY = "SELECT a, sum(b) AS Total FROM t WHERE a >= 1 AND c <> 'x' GROUP BY ALL"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "SELECT a, b FROM t WHERE a > 2",
-        "SELECT b, a FROM t WHERE a > 1",
-        "SELECT a, b FROM u WHERE a > 1",
-        "SELECT a, b FROM t WHERE a > $n",
-        "SELECT DISTINCT a, b FROM t WHERE a > 1",
+        "select a,sum(b) as Total from t where a>=1 and c<>'x' group by all",
+        "SELECT a, SUM (b) AS Total\n-- comment\nFROM t /* more /* inner */ */ "
+        "WHERE a >= 1 AND c <> 'x' GROUP BY ALL;",
     ],
 )
-def test_other_sql_is_another_version(text: str) -> None:
-    assert sql_version(text).hex != sql_version("SELECT a, b FROM t WHERE a > 1").hex
+def test_sql_counts_without_its_formatting(text: str) -> None:
+    assert sql_version(text) == sql_version(QUERY)
 
 
-def test_sql_that_cannot_be_parsed_counts_by_its_text() -> None:
-    odd, spaced = sql_version("SELEKT 1 FROM FROM"), sql_version("SELEKT  1\nFROM FROM")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("1", "2"),
+        ("'x'", "'X'"),
+        ("'x'", "'x '"),
+        ("'x'", '"x"'),
+        ("'x'", "'x --'"),
+        ("'x'", "$$x$$"),
+        ("'x'", "$n"),
+        ("Total", "total"),
+        ("FROM t", "FROM u"),
+        ("a, sum(b) AS Total", "sum(b) AS Total, a"),
+        ("SELECT", "SELECT DISTINCT"),
+        ("AND", "OR"),
+        (">= 1", "> 1"),
+        ("c <>", "c --<>\n ="),
+    ],
+)
+def test_other_sql_is_another_version(before: str, after: str) -> None:
+    assert before in QUERY
+    assert sql_version(QUERY.replace(before, after)).hex != sql_version(QUERY).hex
+
+
+@pytest.mark.parametrize("text", ["SELECT 'a", 'SELECT "a', "SELECT 1 /* /* */", "SELECT $$a"])
+def test_sql_that_is_cut_off_counts_by_its_text(text: str) -> None:
+    odd, spaced = sql_version(text), sql_version(text.replace(" ", "\n  "))
     assert odd.hex == spaced.hex
-    assert "can't be parsed" in odd.warnings[0]
+    assert "its text counts" in odd.warnings[0]
+
+
+def test_sql_versions_stay_what_they_were() -> None:
+    assert sql_version(QUERY).hex == "cf3b5099e7ff611e4113219260fb74a9"
 
 
 SEEDED = """
