@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from assets_core.contracts import Acquire, Finish, Lease, Operation, Publish, Published
 from assets_core.errors import LeaseLostError
+from assets_core.execute.result import new_run_id, this_run
 from assets_core.plan import Plan
 from assets_core.records import InputRead, Materialization
 from assets_core.staleness import Digests, keys_to_ranges
@@ -23,8 +24,6 @@ def accept(project: Project, plan: Plan) -> list[tuple[str, str]]:
 
     Raises LeaseLostError when another run is building one of them.
     """
-    from assets_core.project import new_run_id, this_run
-
     wanted = _recorded(project, plan)
     if not wanted:
         return []

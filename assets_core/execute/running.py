@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from assets_core.contracts import Finish
 from assets_core.errors import ConfigError
 from assets_core.execute.engine import RESULTS, Engine, Options, StepEvent, Tally
+from assets_core.execute.result import RunResult, new_run_id, this_run
 from assets_core.execute.step import Outcome, Runtime, Task, run_step
 from assets_core.plan import Plan
 from assets_core.records import RunStatus
 
 if TYPE_CHECKING:
-    from assets_core.project import Origin, Project, RunResult
+    from assets_core.project import Origin, Project
 
 
 def execute_plan(
@@ -31,8 +32,6 @@ def execute_plan(
     command: str,
 ) -> RunResult:
     """Execute a plan as one recorded run. A plan with nothing to do makes no run."""
-    from assets_core.project import RunResult, new_run_id, this_run
-
     began = time.monotonic()
     settings = project.settings
     recovered = tuple(project.take_recovered())
