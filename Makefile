@@ -1,0 +1,27 @@
+# What a contributor runs is what CI runs: `make check`.
+PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
+
+.PHONY: check static format format-check lint types layers tests
+
+check: static tests
+
+static: format-check lint types layers
+
+format:
+	$(PYTHON) -m ruff check --quiet --fix .
+	$(PYTHON) -m ruff format .
+
+format-check:
+	$(PYTHON) -m ruff format --check .
+
+lint:
+	$(PYTHON) -m ruff check .
+
+types:
+	$(PYTHON) -m mypy
+
+layers:
+	$(PYTHON) -m pytest -q tests/test_layers.py
+
+tests:
+	$(PYTHON) -m pytest -q -n auto
