@@ -1,0 +1,76 @@
+"""Key spaces, partition keys, mappings between them, and selections of them.
+
+Pure: no clock, no store. ``windows`` lays out time, ``spaces`` holds definitions and what they
+resolve to, ``edges`` the resolved mappings that ``mappings`` declares, ``keys`` makes names safe.
+"""
+
+from __future__ import annotations
+
+from assets_core.partitions.edges import Edge
+from assets_core.partitions.keys import canonical_key, quote_identifier, safe_path_part
+from assets_core.partitions.mappings import (
+    PartitionMapping,
+    all_partitions,
+    by_dimension,
+    default_mapping,
+    identity,
+    lag,
+    last,
+    latest,
+    mapped,
+    overlap,
+    table,
+    window,
+)
+from assets_core.partitions.selection import PartitionSelection, parse_selection
+from assets_core.partitions.spaces import (
+    UNPARTITIONED,
+    KeySpace,
+    Partition,
+    PartitionsDefinition,
+    cron_windows,
+    daily,
+    dynamic,
+    hourly,
+    monthly,
+    product,
+    quarterly,
+    static,
+    weekly,
+    yearly,
+)
+
+__all__ = [
+    "UNPARTITIONED",
+    "Edge",
+    "KeySpace",
+    "Partition",
+    "PartitionMapping",
+    "PartitionSelection",
+    "PartitionsDefinition",
+    "all_partitions",
+    "by_dimension",
+    "canonical_key",
+    "cron_windows",
+    "daily",
+    "default_mapping",
+    "dynamic",
+    "hourly",
+    "identity",
+    "lag",
+    "last",
+    "latest",
+    "mapped",
+    "monthly",
+    "overlap",
+    "parse_selection",
+    "product",
+    "quarterly",
+    "quote_identifier",
+    "safe_path_part",
+    "static",
+    "table",
+    "weekly",
+    "window",
+    "yearly",
+]

@@ -1,0 +1,586 @@
+"""Which upstream partitions a partition reads: declared here, resolved to edges.
+
+Mappings are plain values. Along time they count windows, so 23- and 25-hour days and months of
+28 days need no special case; across dimensions each upstream dimension is mapped by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from assets_core.errors import DefinitionError
+from assets_core.partitions.edges import (
+    Edge,
+    Lists,
+    as_lists,
+    empty,
+    everything,
+    from_lists,
+    monotone,
+)
+from assets_core.partitions.spaces import (
+    KeySpace,
+    Partition,
+    PartitionsDefinition,
+    Product,
+    TimeSpace,
+    TimeWindows,
+    Unpartitioned,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class PartitionMapping:
+    """The base of mappings."""
+
+    __slots__ = ()
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        """Why the mapping does not fit the two definitions; None when it does."""
+        if same_asset:
+            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+        return _dimension_problem(down, up)
+
+    def identity(self) -> tuple[object, ...]:
+        """Plain values that tell it from another."""
+        raise NotImplementedError
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        """The edge between two key spaces."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        name, *values = self.identity()
+        return f"{name}({', '.join(str(value) for value in values)})"
+
+
+# --------------------------------------------------------------------------------------------
+# Along time
+
+
+@dataclass(frozen=True, slots=True)
+class TimeShift(PartitionMapping):
+    """Upstream windows relative to those that overlap the reader's own window.
+
+    ``kind`` is overlap, lag, last or window; ``before`` and ``after`` count upstream windows.
+    """
+
+    kind: str = "overlap"
+    before: int = 0
+    after: int = 0
+
+    def identity(self) -> tuple[object, ...]:
+        if self.kind == "overlap":
+            return ("overlap",)
+        if self.kind == "window":
+            return ("window", self.before, self.after)
+        return (self.kind, self.before)
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        past = (self.kind == "lag" and self.before >= 1) or (
+            self.kind == "window" and self.after < 0
+        )
+        if same_asset and not past:
+            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+        if self.kind != "overlap" and (down.time is None or up.time is None):
+            which = "the reader" if down.time is None else "the upstream"
+            return f"{self} counts windows of time, and {which} has none."
+        return _dimension_problem(down, up)
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        return _by_dimensions(down, up, {}, self)
+
+    def shift(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The interval of upstream windows out of the overlapping one."""
+        if self.kind == "lag":
+            return lo - self.before, hi - self.before
+        if self.kind == "last":
+            return hi - self.before, hi
+        return lo - self.before, hi + self.after
+
+    def along_time(self, down: TimeSpace, up: TimeSpace) -> Edge:
+        """The edge between two spaces of windows."""
+        import numpy as np
+
+        if not down.n:
+            return empty(0, up.n)
+        if down.definition == up.definition and down.n <= up.n:
+            lo = np.arange(down.n, dtype=np.int64)
+            hi = lo + 1
+        else:
+            starts, ends = down.starts(), down.ends()
+            # Further windows of the upstream, closed or not, to count with.
+            ahead = up.definition.windows_until(int(ends[-1]) + 400 * 86_400)
+            edges = ahead.edges
+            lo = np.searchsorted(edges[1:], starts, side="right").astype(np.int64)
+            hi = np.searchsorted(edges[:-1], ends, side="left").astype(np.int64)
+            hi = np.maximum(hi, lo)
+        outside = hi <= lo
+        lo, hi = self.shift(lo, hi)
+        # What lies past the last window of an upstream that has ended is not waited for.
+        short = np.minimum(hi, _final(up.definition)) > up.n
+        lo, hi = np.clip(lo, 0, up.n), np.clip(hi, 0, up.n)
+        hi = np.where(outside & (self.kind == "overlap"), lo, hi)
+        return Edge(lo, np.maximum(lo, hi), up.n, short)
+
+
+def _final(definition: TimeWindows) -> int:
+    """How many windows there will ever be; very many without an end."""
+    if definition.end is None:
+        return _ENDLESS
+    return len(definition.windows_until(definition.last_instant()).labels)
+
+
+_ENDLESS = 1 << 62
+
+
+def overlap() -> TimeShift:
+    """The upstream windows that overlap the reader's own: a day's 23, 24 or 25 hours."""
+    return TimeShift()
+
+
+def identity() -> PartitionMapping:
+    """The upstream partition of the same key."""
+    return Same()
+
+
+def lag(n: int) -> TimeShift:
+    """The upstream windows ``n`` before the reader's own."""
+    return TimeShift("lag", _count(n, "lag", least=1))
+
+
+def last(n: int) -> TimeShift:
+    """The ``n`` upstream windows that end with the reader's own."""
+    return TimeShift("last", _count(n, "last", least=1))
+
+
+def window(before: int, after: int = 0) -> TimeShift:
+    """Upstream windows from ``before`` before to ``after`` after the reader's own.
+
+    A negative ``after`` leaves the newest out: ``window(7, -1)`` are the seven before.
+    """
+    if -after > before:
+        raise DefinitionError(f"window({before}, {after}) holds no window.")
+    return TimeShift("window", _count(before, "window", least=0), after)
+
+
+def _count(n: int, what: str, least: int) -> int:
+    if not isinstance(n, int) or isinstance(n, bool) or n < least:
+        raise DefinitionError(f"{what}({n!r}): a whole number, at least {least}.")
+    return n
+
+
+# --------------------------------------------------------------------------------------------
+# Everything, the newest, the same
+
+
+@dataclass(frozen=True, slots=True)
+class Everything(PartitionMapping):
+    """Every upstream partition."""
+
+    def identity(self) -> tuple[object, ...]:
+        return ("all_partitions",)
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        del down, up
+        return "an asset can't read all of itself; use lag(n)." if same_asset else None
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        return everything(down.n, up.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Latest(PartitionMapping):
+    """The newest upstream window."""
+
+    def identity(self) -> tuple[object, ...]:
+        return ("latest",)
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        del down
+        if same_asset:
+            return "an asset can't read its own newest partition; use lag(n)."
+        return None if up.time else "latest() is the newest window, and the upstream has none."
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        return _by_dimensions(down, up, {}, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Same(PartitionMapping):
+    """The upstream partition of the same key."""
+
+    def identity(self) -> tuple[object, ...]:
+        return ("identity",)
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        if same_asset:
+            return "an asset can't read the partition that it builds; use lag(n)."
+        if down.dimensions and up.dimensions and down.kind != up.kind:
+            return f"identity() needs equal keys; {down.kind} and {up.kind} differ."
+        return _dimension_problem(down, up)
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        return _by_keys(down, up)
+
+
+def all_partitions() -> Everything:
+    """Every upstream partition."""
+    return Everything()
+
+
+def latest() -> Latest:
+    """The newest upstream partition that has closed."""
+    return Latest()
+
+
+def _by_keys(down: KeySpace, up: KeySpace) -> Edge:
+    import numpy as np
+
+    at = up.ordinals(down.keys())
+    hit = at >= 0
+    offsets = np.concatenate(([0], np.cumsum(hit)))
+    edge = as_lists(empty(down.n, up.n))
+    edge = type(edge)(offsets, at[hit], up.n)
+    whole = bool(hit.all()) and bool((np.diff(at) == 1).all())
+    return Edge(at, at + 1, up.n) if whole else edge
+
+
+# --------------------------------------------------------------------------------------------
+# Tables and functions
+
+
+@dataclass(frozen=True, slots=True)
+class Table(PartitionMapping):
+    """Upstream keys by key: a static table."""
+
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def identity(self) -> tuple[object, ...]:
+        return ("table", *self.rows)
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        if same_asset:
+            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+        for definition, keys in (
+            (down, [key for key, _ in self.rows]),
+            (up, [key for _, values in self.rows for key in values]),
+        ):
+            values = getattr(definition, "values", None)
+            strange = sorted(set(keys) - set(values)) if values is not None else []
+            if strange:
+                return f"its table names {strange[0]!r}, which is no partition there."
+        return None
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        rows = dict(self.rows)
+        return from_lists(
+            [_known(up, rows.get(key, ())) for key in down.keys(None)],
+            up.n,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Through(PartitionMapping):
+    """A user's own function of the partition, giving upstream keys."""
+
+    function: Callable[[Partition], Iterable[str]]
+
+    def identity(self) -> tuple[object, ...]:
+        return ("mapped", getattr(self.function, "__qualname__", repr(self.function)))
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        del down, up
+        return "an asset can read only its own past; use lag(n)." if same_asset else None
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        import numpy as np
+
+        lists = []
+        short = np.zeros(down.n, bool)
+        for i in range(down.n):
+            given = self.function(down.partition(i))
+            keys = [given] if isinstance(given, str) else list(given)
+            at = up.ordinals(keys) if keys else np.zeros(0, np.int64)
+            short[i] = bool((at < 0).any())
+            lists.append(sorted({int(a) for a in at if a >= 0}))
+        return from_lists(lists, up.n, short)
+
+
+def _known(up: KeySpace, keys: Iterable[str]) -> list[int]:
+    chosen = list(keys)
+    at = up.ordinals(chosen)
+    unknown = [key for key, i in zip(chosen, at.tolist(), strict=True) if i < 0]
+    if unknown:
+        raise up.unknown(unknown[0])
+    return sorted(set(at.tolist()))
+
+
+def table(rows: Mapping[str, str | Iterable[str]]) -> Table:
+    """A static table: the reader's key → upstream key or keys."""
+    return Table(
+        tuple(
+            (key, (value,) if isinstance(value, str) else tuple(value))
+            for key, value in rows.items()
+        )
+    )
+
+
+def mapped(
+    through: Callable[[Partition], Iterable[str]] | Mapping[str, str | Iterable[str]],
+) -> Table | Through:
+    """One's own mapping: a table, or a function of the partition that gives upstream keys.
+
+    A key that the function gives and that is no partition (yet) is waited for.
+    """
+    return table(through) if isinstance(through, Mapping) else Through(through)
+
+
+# --------------------------------------------------------------------------------------------
+# Dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class ByDimension(PartitionMapping):
+    """A mapping per upstream dimension, the default for those not named."""
+
+    parts: tuple[tuple[str, PartitionMapping], ...]
+
+    def identity(self) -> tuple[object, ...]:
+        return ("by_dimension", *((name, m.identity()) for name, m in self.parts))
+
+    def check(
+        self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
+    ) -> str | None:
+        strange = {name for name, _ in self.parts} - set(up.dimensions)
+        if strange:
+            known = ", ".join(up.dimensions) or "none"
+            return f"the upstream has no dimension {sorted(strange)[0]!r} (it has {known})."
+        past = any(
+            isinstance(m, TimeShift)
+            and m.check(_just_time(down), _just_time(up), same_asset=True) is None
+            for _, m in self.parts
+        )
+        if same_asset and not past:
+            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+        return None
+
+    def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
+        return _by_dimensions(down, up, dict(self.parts), None)
+
+
+def by_dimension(**dimensions: PartitionMapping) -> ByDimension:
+    """A mapping for each upstream dimension; those not named map as usual.
+
+    As usual is: a dimension of the same name (or the other's time dimension) by its windows or
+    keys, any other whole.
+    """
+    return ByDimension(tuple(dimensions.items()))
+
+
+def default_mapping(down: PartitionsDefinition, up: PartitionsDefinition) -> PartitionMapping:
+    """How two assets map unless told: windows by overlap, values by key, other dimensions whole."""
+    del down
+    return Everything() if isinstance(up, Unpartitioned) else TimeShift()
+
+
+def _just_time(definition: PartitionsDefinition) -> PartitionsDefinition:
+    return definition.time or definition
+
+
+def _definition_parts(definition: PartitionsDefinition) -> dict[str, PartitionsDefinition]:
+    if isinstance(definition, Product):
+        return dict(definition.parts)
+    return dict.fromkeys(definition.dimensions, definition)
+
+
+def _dimension_problem(down: PartitionsDefinition, up: PartitionsDefinition) -> str | None:
+    """Two partitioned assets must have something in common, or be told how to map."""
+    if isinstance(down, Unpartitioned) or isinstance(up, Unpartitioned):
+        return None
+    mine, theirs = _definition_parts(down), _definition_parts(up)
+    if _partners(mine, theirs):
+        return None
+    if isinstance(up, Product) and isinstance(down, Product):
+        return "they have no dimension in common; use by_dimension(…) or all_partitions()."
+    return (
+        f"{down.kind} and {up.kind} partitions have nothing in common; "
+        "use all_partitions(), latest(), or mapped(…)."
+    )
+
+
+def _partners(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
+    """Upstream dimension → the reader's dimension it follows."""
+    found = {
+        name: name
+        for name, part in theirs.items()
+        if name in mine and _is_time(mine[name]) == _is_time(part)
+    }
+    for name, part in theirs.items():
+        if name not in found and _is_time(part):
+            free = [n for n, p in mine.items() if _is_time(p) and n not in found.values()]
+            if free:
+                found[name] = free[0]
+    if not found and len(mine) == len(theirs) == 1:
+        (one, own), (other, part) = *mine.items(), *theirs.items()
+        if not _is_time(own) and not _is_time(part) and _share_values(own, part):
+            found[other] = one
+    return found
+
+
+def _share_values(one: Any, other: Any) -> bool:
+    """Value dimensions of other names still match when they hold the very same values."""
+    mine, theirs = getattr(one, "values", None), getattr(other, "values", None)
+    return mine is not None and mine == theirs
+
+
+def _is_time(part: Any) -> bool:
+    return isinstance(part, TimeSpace | TimeWindows)
+
+
+def _by_dimensions(
+    down: KeySpace,
+    up: KeySpace,
+    given: Mapping[str, PartitionMapping],
+    along: PartitionMapping | None,
+) -> Edge:
+    """Each upstream dimension by itself, put together again."""
+    import numpy as np
+
+    mine, theirs = dict(down.parts()), dict(up.parts())
+    partners = _partners(mine, theirs)
+    edges: list[tuple[str | None, Edge]] = []
+    first_time = True
+    for name, space in theirs.items():
+        mapping = given.get(name)
+        if mapping is None and _is_time(space) and first_time:
+            mapping, first_time = along, False
+        partner = partners.get(name)
+        edges.append((partner, _one_dimension(mapping, mine.get(partner or ""), space)))
+    if not edges:
+        return everything(down.n, up.n)
+    if len(edges) == 1 and len(mine) <= 1:
+        partner, edge = edges[0]
+        if partner is not None or down.n == edge.n_down:
+            return monotone(edge)
+        return monotone(_spread(edge, np.zeros(down.n, np.int64)))
+    return _combine(down, up, mine, edges)
+
+
+def _one_dimension(
+    mapping: PartitionMapping | None, mine: KeySpace | None, theirs: KeySpace
+) -> Edge:
+    """The edge of one upstream dimension; over one row when the reader has no partner for it."""
+    import numpy as np
+
+    rows = mine.n if mine is not None else 1
+    if isinstance(mapping, Latest):
+        n = theirs.n
+        return Edge(np.full(rows, max(n - 1, 0)), np.full(rows, n), n)
+    if isinstance(mapping, Everything) or mine is None:
+        return everything(rows, theirs.n)
+    if isinstance(mine, TimeSpace) and isinstance(theirs, TimeSpace):
+        if mapping is None or isinstance(mapping, TimeShift):
+            return (mapping or TimeShift()).along_time(mine, theirs)
+        return mapping.resolve(mine, theirs)
+    if mapping is None or isinstance(mapping, TimeShift):
+        return _by_keys(mine, theirs)
+    return mapping.resolve(mine, theirs)
+
+
+def _spread(edge: Edge, rows: np.ndarray) -> Edge:
+    """The edge whose partition i reads what ``rows[i]`` reads."""
+    short = edge.short[rows] if edge.short is not None else None
+    if not isinstance(edge, Lists):
+        return Edge(edge.lo[rows], edge.hi[rows], edge.n_up, short)
+    return from_lists([edge.upstream(int(row)) for row in rows.tolist()], edge.n_up, short)
+
+
+def _combine(
+    down: KeySpace,
+    up: KeySpace,
+    mine: Mapping[str, KeySpace],
+    edges: list[tuple[str | None, Edge]],
+) -> Edge:
+    """Edges of dimensions → one edge between products (or a product and a single dimension)."""
+    import numpy as np
+
+    rows = _coordinates(down, mine)
+    each = [
+        _spread(edge, rows[partner] if partner is not None else np.zeros(down.n, np.int64))
+        for partner, edge in edges
+    ]
+    short = np.zeros(down.n, bool)
+    for edge in each:
+        if edge.short is not None:
+            short |= edge.short
+    sizes = [edge.n_up for edge in each]
+    if not any(isinstance(edge, Lists) for edge in each):
+        whole = _as_intervals(each, sizes)
+        if whole is not None:
+            return monotone(Edge(whole[0], whole[1], up.n, short))
+    total = as_lists(each[0])
+    for edge in each[1:]:
+        total = _cross(total, as_lists(edge))
+    return Lists(total.offsets, total.indices, up.n, short)
+
+
+def _coordinates(down: KeySpace, mine: Mapping[str, KeySpace]) -> dict[str, np.ndarray]:
+    """The ordinal in each of the reader's dimensions, by its own ordinal."""
+    import numpy as np
+
+    rows = {}
+    stride = down.n
+    at = np.arange(down.n)
+    for name, space in mine.items():
+        stride = stride // space.n if space.n else 0
+        rows[name] = at // stride % space.n if stride else at
+    return rows
+
+
+def _as_intervals(each: list[Edge], sizes: list[int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """One interval per partition, when every dimension after the first wide one is whole."""
+    import numpy as np
+
+    lo = np.zeros(each[0].n_down, np.int64)
+    width = np.ones(each[0].n_down, np.int64)
+    wide = np.zeros(each[0].n_down, bool)
+    for edge, size in zip(each, sizes, strict=True):
+        own = edge.hi - edge.lo
+        if (wide & (own != size)).any():
+            return None
+        lo = lo * size + edge.lo
+        width = width * own
+        wide |= own != 1
+    return np.where(width > 0, lo, 0), np.where(width > 0, lo + width, 0)
+
+
+def _cross(one: Any, other: Any) -> Any:
+    """Per partition, every pair of the two lists."""
+    import numpy as np
+
+    lists = [
+        (one.upstream(i)[:, None] * other.n_up + other.upstream(i)[None, :]).ravel()
+        for i in range(one.n_down)
+    ]
+    offsets = np.concatenate(([0], np.cumsum([len(item) for item in lists]))).astype(np.int64)
+    flat = np.concatenate(lists) if lists else np.zeros(0, np.int64)
+    return Lists(offsets, flat.astype(np.int64), one.n_up * other.n_up)
