@@ -1,0 +1,451 @@
+"""The state of every partition at a glance: fresh, stale, missing, blocked, failed.
+
+Pure and columnar: staleness, recorded facts and failed attempts go in, one code per partition
+comes out. Nothing is decided here that `staleness` does not decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from assets_core.graph import Graph, Op
+from assets_core.observe import svg
+from assets_core.observe.format import (
+    count,
+    first_line,
+    human_time,
+    iso_time,
+    moment,
+    ranges,
+    reference,
+    runs_of,
+    table,
+)
+from assets_core.partitions import KeySpace
+from assets_core.records import Attempt
+from assets_core.staleness import Assessment, Facts, Wiring
+
+STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "failed")
+"""What a partition can be, from good to bad; the position is its code in columns.
+
+``observed`` and ``not seen`` are said of sources, which are not built: a partition not seen is
+not there yet, or nobody has looked. ``failed`` is a stale or missing partition whose newest
+attempt failed, ``blocked`` one that can't run because something that it maps to failed, is
+blocked itself, or is a source's partition not seen.
+"""
+
+FRESH, OBSERVED, STALE, MISSING, NOT_SEEN, BLOCKED, FAILED = range(len(STATES))
+
+SIGNS = dict(zip(STATES, "██▒··!×", strict=True))
+"""One character per state, told apart without colour."""
+
+_TROUBLES = 8
+_BAR = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Neighbouring partitions, drawn as one: ordinals ``first`` to ``last``, their worst state.
+
+    ``share`` is the fraction of them in that state.
+    """
+
+    state: str
+    first: int
+    last: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AssetStatus:
+    """One asset's partitions. ``codes`` uint8 by ordinal, positions in `STATES`.
+
+    ``failures`` holds the failed attempt of each failed partition, ``landed`` the µs of the newest
+    record (0: none), ``rows`` the rows of all current partitions.
+    """
+
+    asset: str
+    kind: str
+    space: KeySpace
+    codes: np.ndarray
+    failures: Mapping[str, Attempt] = field(default_factory=dict)
+    landed: int = 0
+    rows: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of partitions by state; only states that an asset of this kind can be in."""
+        numbers = np.bincount(self.codes, minlength=len(STATES)).tolist()
+        return {state: numbers[STATES.index(state)] for state in self._states}
+
+    @property
+    def _states(self) -> tuple[str, ...]:
+        if self.kind == "source":
+            return ("observed", "not seen")
+        return ("fresh", "stale", "missing", "blocked", "failed")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every partition is as it should be."""
+        return not (self.codes > OBSERVED).any()
+
+    def ordinals(self, *states: str) -> np.ndarray:
+        """The ordinals of the partitions in these states."""
+        return np.flatnonzero(np.isin(self.codes, [STATES.index(state) for state in states]))
+
+    def keys(self, *states: str) -> list[str]:
+        """The keys of the partitions in these states."""
+        found: list[str] = self.space.keys(self.ordinals(*states))
+        return found
+
+    def state(self, partition: str) -> str:
+        """The state of one partition. Raises PartitionError for a key that is not one."""
+        return STATES[int(self.codes[self.space.ordinal(partition)])]
+
+    def bar(self, width: int = _BAR) -> list[Cell]:
+        """The partitions in order, compacted into at most ``width`` cells.
+
+        The worst state wins in a cell: one failed day in ten years is still seen, and a cell that
+        looks well is well. ``share`` tells how much of the cell it is.
+        """
+        n = len(self.codes)
+        cells = min(n, max(width, 1))
+        if not cells:
+            return []
+        firsts = np.arange(cells) * n // cells
+        worst = np.maximum.reduceat(self.codes, firsts)
+        sizes = np.diff(np.append(firsts, n))
+        same = np.add.reduceat((self.codes == np.repeat(worst, sizes)).astype(np.int64), firsts)
+        return [
+            Cell(STATES[code], first, first + size - 1, alike / size)
+            for code, first, size, alike in zip(
+                worst.tolist(), firsts.tolist(), sizes.tolist(), same.tolist(), strict=True
+            )
+        ]
+
+    def bar_text(self, width: int = _BAR) -> str:
+        """The bar in plain characters, see `SIGNS`."""
+        return "".join(SIGNS[cell.state] for cell in self.bar(width))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values. ``partitions`` lists inclusive key ranges by state."""
+        return {
+            "asset": self.asset,
+            "kind": self.kind,
+            "total": len(self.codes),
+            "counts": self.counts,
+            "rows": self.rows,
+            "landed": iso_time(self.landed),
+            "partitions": {state: self._key_ranges(state) for state in self._states},
+            "failures": [
+                {"partition": key, "run": a.run, "error": a.error, "at": iso_time(a.finished)}
+                for key, a in self.failures.items()
+            ],
+        }
+
+    def _key_ranges(self, state: str) -> list[list[str]]:
+        runs = runs_of(self.ordinals(state))
+        return [[self.space.key(a), self.space.key(b)] for a, b in runs]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Status:
+    """The chosen assets, upstream first."""
+
+    now: datetime
+    rows: tuple[AssetStatus, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[AssetStatus]:
+        return iter(self.rows)
+
+    def __getitem__(self, asset: str) -> AssetStatus:
+        for row in self.rows:
+            if row.asset == asset:
+                return row
+        raise KeyError(asset)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of partitions by state, over all assets."""
+        total = np.zeros(len(STATES), np.int64)
+        for row in self.rows:
+            total += np.bincount(row.codes, minlength=len(STATES))
+        return dict(zip(STATES, total.tolist(), strict=True))
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything built is fresh; sources that are not seen yet don't count."""
+        return all(row.healthy for row in self.rows if row.kind != "source")
+
+    def bar(self, asset: str, width: int = _BAR) -> list[Cell]:
+        """See `AssetStatus.bar`."""
+        return self[asset].bar(width)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values."""
+        return {
+            "now": self.now.astimezone(UTC).isoformat(),
+            "counts": self.counts,
+            "assets": [row.to_dict() for row in self.rows],
+        }
+
+    def __repr__(self) -> str:
+        return f"<Status: {count(len(self.rows), 'asset')}, {summary(self.counts)}>"
+
+    def __str__(self) -> str:
+        return "\n".join(_text(self))
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """The states that occur, with their numbers."""
+    return ", ".join(f"{n:,} {state}" for state, n in counts.items() if n) or "no partitions"
+
+
+# --------------------------------------------------------------------------------------------
+# Making it
+
+
+def make_status(
+    graph: Graph,
+    facts: Facts,
+    assessments: Mapping[str, Assessment],
+    failed: Mapping[str, Mapping[str, Attempt]],
+    chosen: Collection[str],
+    *,
+    now: datetime,
+    wiring: Wiring | None = None,
+) -> Status:
+    """The state of every partition of the chosen assets.
+
+    ``assessments`` are those of all ops (by first output), ``failed`` maps asset → partition →
+    newest failed attempt that nothing recorded since has healed.
+    """
+    wanted = set(chosen)
+    wiring = wiring or Wiring(graph, facts.spaces)
+    maker = _Maker(graph, facts, assessments, failed, wiring)
+    rows = []
+    for op in graph.ops:
+        codes = maker.op(op)
+        rows += [maker.row(name, codes[name]) for name in op.outputs if name in wanted]
+    return Status(now, tuple(rows))
+
+
+@dataclass(slots=True)
+class _Maker:
+    """Goes through the ops, upstream first, and keeps which partitions can't run."""
+
+    graph: Graph
+    facts: Facts
+    assessments: Mapping[str, Assessment]
+    failed: Mapping[str, Mapping[str, Attempt]]
+    wiring: Wiring
+    stuck: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def op(self, op: Op) -> dict[str, np.ndarray]:
+        """The codes of each output of an op."""
+        if self.graph.assets[op.name].kind == "source":
+            return {name: self._source(name) for name in op.outputs}
+        found = self.assessments[op.name]
+        stale = found.stale
+        failed = stale & self._failed(op)
+        stuck = failed | (stale & (found.absent | self._upstream_stuck(op)))
+        self._along_own_past(op, stale, stuck)
+        self.stuck[op.name] = stuck
+        return {name: self._codes(name, stale, failed, stuck) for name in op.outputs}
+
+    def _source(self, name: str) -> np.ndarray:
+        there = self.facts.assets[name].id != 0
+        return np.where(there, OBSERVED, NOT_SEEN).astype(np.uint8)
+
+    def _codes(
+        self, name: str, stale: np.ndarray, failed: np.ndarray, stuck: np.ndarray
+    ) -> np.ndarray:
+        codes = np.full(len(stale), FRESH, np.uint8)
+        codes[stale] = STALE
+        codes[self.facts.assets[name].id == 0] = MISSING
+        codes[stuck] = BLOCKED
+        codes[failed] = FAILED
+        return codes
+
+    def _failed(self, op: Op) -> np.ndarray:
+        """Which partitions have a failed attempt, of any output."""
+        mask = np.zeros(self.facts.spaces[op.name].n, bool)
+        for name in op.outputs:
+            keys = list(self.failed.get(name, ()))
+            if keys:
+                at = self.facts.spaces[name].ordinals(keys)
+                mask[at[at >= 0]] = True
+        return mask
+
+    def _upstream_stuck(self, op: Op) -> np.ndarray:
+        mask = np.zeros(self.facts.spaces[op.name].n, bool)
+        for read in op.inputs:
+            upstream = self.stuck.get(self.graph.op_of[read.asset].name)
+            if upstream is not None and upstream.any():
+                mask |= self.wiring.edge(op, read).any(upstream)
+        return mask
+
+    def _along_own_past(self, op: Op, stale: np.ndarray, stuck: np.ndarray) -> None:
+        """An op that reads its own past is stuck after its first stuck partition."""
+        for read in op.inputs:
+            if read.asset not in op.outputs or not stuck.any():
+                continue
+            edge = self.wiring.edge(op, read)
+            for ordinal in np.flatnonzero(stale).tolist():
+                if not stuck[ordinal] and stuck[edge.upstream(ordinal)].any():
+                    stuck[ordinal] = True
+
+    def row(self, name: str, codes: np.ndarray) -> AssetStatus:
+        """One asset's row."""
+        own, space = self.facts.assets[name], self.facts.spaces[name]
+        failures = self.failed.get(name, {})
+        keys = space.keys(np.flatnonzero(codes == FAILED)) if failures else []
+        return AssetStatus(
+            asset=name,
+            kind="source" if self.graph.assets[name].kind == "source" else "asset",
+            space=space,
+            codes=codes,
+            failures={key: failures[key] for key in keys if key in failures},
+            landed=int(own.finished.max(initial=0)),
+            rows=int(own.rows.sum()),
+        )
+
+
+# --------------------------------------------------------------------------------------------
+# Text
+
+
+def _text(status: Status) -> list[str]:
+    if not status.rows:
+        return ["No assets."]
+    rows = [[row.asset, row.bar_text(), summary(row.counts)] for row in status.rows]
+    lines = table(("asset", "partitions", ""), rows)
+    lines += ["", legend(status)]
+    for row in status.rows:
+        lines += _trouble(row)
+    return lines
+
+
+def legend(status: Status) -> str:
+    """What the characters of the bars mean, of the states that occur."""
+    present = [state for state, n in status.counts.items() if n]
+    return "   ".join(f"{SIGNS[state]} {state}" for state in present)
+
+
+def _trouble(row: AssetStatus) -> list[str]:
+    """Failed partitions with their errors, and which are blocked."""
+    lines = []
+    for key, attempt in list(row.failures.items())[-_TROUBLES:]:
+        lines.append(
+            f"failed   {reference(row.asset, key)}  {first_line(attempt.error, 100)}  "
+            f"({human_time(attempt.finished)}, run {attempt.run})"
+        )
+    if len(row.failures) > _TROUBLES:
+        lines.insert(0, f"failed   {row.asset}: {len(row.failures) - _TROUBLES:,} more, and:")
+    blocked = row.ordinals("blocked")
+    if len(blocked):
+        lines.append(f"blocked  {row.asset}  {ranges(blocked, row.space)}")
+    return lines
+
+
+# --------------------------------------------------------------------------------------------
+# HTML
+
+_WIDTH, _ROW, _LEFT = 560.0, 22.0, 8.0
+_CELLS = 140
+
+
+def _html(status: Status) -> str:
+    if not status.rows:
+        return svg.note("No assets.")
+    present = [state for state, n in status.counts.items() if n]
+    keys = "&ensp;".join(svg.badge(state) for state in present)
+    troubles = [line for row in status.rows for line in _trouble(row)]
+    parts = [svg.heading("Status", keys), heat_map(status)]
+    if troubles:
+        parts.append(svg.preformatted("\n".join(troubles)))
+    return svg.block(*parts)
+
+
+def heat_map(status: Status) -> str:
+    """A row of cells for each asset; those with time windows stand on one common time axis."""
+    names = min(max(len(row.asset) for row in status.rows), 32)
+    left = _LEFT + 7.2 * names
+    span = _span(status)
+    shapes = []
+    for i, row in enumerate(status.rows):
+        y = _ROW * i + 4
+        shapes.append(svg.text(0, y + 12, row.asset[:32]))
+        shapes += _cells(row, left, y, span)
+        shapes.append(
+            svg.text(left + _WIDTH + 10, y + 12, summary(row.counts), font_size=11, opacity=0.75)
+        )
+    height = _ROW * len(status.rows) + 4
+    if span is not None:
+        shapes += _axis(span, left, height)
+        height += 18
+    return svg.drawing(left + _WIDTH + 210, height, *shapes, label="partitions by state")
+
+
+def _windows(row: AssetStatus) -> tuple[np.ndarray, np.ndarray] | None:
+    """Starts and ends of a row that can stand on a time axis: strictly one after the other."""
+    starts, ends = row.space.starts(), row.space.ends()
+    if starts is None or ends is None or not len(starts) or (np.diff(starts) <= 0).any():
+        return None
+    return starts, ends
+
+
+def _span(status: Status) -> tuple[int, int] | None:
+    """The first and the last second of all windows."""
+    windows = [found for row in status.rows if (found := _windows(row)) is not None]
+    if not windows:
+        return None
+    return int(min(w[0][0] for w in windows)), int(max(w[1][-1] for w in windows))
+
+
+def _cells(row: AssetStatus, left: float, y: float, span: tuple[int, int] | None) -> list[str]:
+    windows = _windows(row)
+    shapes = []
+    for cell in row.bar(_CELLS):
+        if windows is not None and span is not None:
+            scale = _WIDTH / max(span[1] - span[0], 1)
+            x = left + scale * (int(windows[0][cell.first]) - span[0])
+            width = scale * (int(windows[1][cell.last]) - int(windows[0][cell.first]))
+        else:
+            scale = _WIDTH / len(row.codes)
+            x = left + scale * cell.first
+            width = scale * (cell.last - cell.first + 1)
+        gap = 1.0 if width > 4 else 0.0
+        fill = {"fill": svg.colour(cell.state), "fill_opacity": svg.opacity(cell.state)}
+        tip = _cell_tip(row, cell)
+        shapes.append(svg.rect(x, y, max(width - gap, 0.8), 15, tip, **fill))
+    return shapes
+
+
+def _cell_tip(row: AssetStatus, cell: Cell) -> str:
+    where = ranges(range(cell.first, cell.last + 1), row.space)
+    many = cell.last > cell.first and cell.share < 1
+    return f"{row.asset} {where}: {cell.state}" + (f" ({cell.share:.0%} of them)" if many else "")
+
+
+def _axis(span: tuple[int, int], left: float, y: float) -> list[str]:
+    """The dates at both ends and in the middle, so far as they differ."""
+    shapes = [svg.line(left, y, left + _WIDTH, y)]
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        at = moment(int(span[0] + share * (span[1] - span[0])) * 1_000_000)
+        long = span[1] - span[0] > 3 * 86_400
+        label = f"{at:%Y-%m-%d}" if long else f"{at:%m-%d %H:%M}Z"
+        style = {"text_anchor": anchor, "font_size": 10.5, "opacity": 0.7}
+        shapes.append(svg.text(left + share * _WIDTH, y + 13, label, **style))
+    return shapes
