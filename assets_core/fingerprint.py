@@ -89,8 +89,8 @@ def code_version(
     Raises:
         UnhashableError: an ``extra`` that has no canonical content.
     """
-    roots = tuple(str(Path(root).resolve()) for root in project_roots)
-    return Fingerprints(roots).of(fn, version=version, extra=extra, libraries=libraries, sql=sql)
+    session = Fingerprints(project_roots)
+    return session.of(fn, version=version, extra=extra, libraries=libraries, sql=sql)
 
 
 def sql_version(text: str, dialect: str = "duckdb") -> CodeVersion:
@@ -187,11 +187,12 @@ class _Own:
     """Tells the project's own modules and files from everybody else's."""
 
     roots: tuple[str, ...]
+    packages: frozenset[str] = frozenset({"__main__"})
     files: dict[str, bool] = field(default_factory=dict)
 
     def module(self, name: str) -> bool:
         top = name.partition(".")[0]
-        if top == "__main__":
+        if top in self.packages:
             return True
         if top in _OURS or top in sys.stdlib_module_names or top in sys.builtin_module_names:
             return False
@@ -232,10 +233,10 @@ class _Own:
         return not path.startswith(_INSTALLED)
 
     def function(self, fn: FunctionType) -> bool:
-        module = fn.__globals__.get("__name__", "")
-        if module == "__main__":
+        top = _module_name(fn).partition(".")[0]
+        if top in self.packages:
             return True
-        return module.partition(".")[0] not in _OURS and self.file(fn.__code__.co_filename)
+        return top not in _OURS and self.file(fn.__code__.co_filename)
 
     def type(self, kind: type) -> bool:
         return self.module(kind.__module__)
@@ -292,8 +293,25 @@ class Fingerprints:
     """
 
     def __init__(self, project_roots: Sequence[str | Path] = ()) -> None:
-        self._own = _Own(tuple(str(root) for root in project_roots))
+        self._own = _Own(tuple(str(Path(root).resolve()) for root in project_roots))
         self._components: dict[object, tuple[_Item, _Component]] = {}
+        self._elsewhere: dict[str, Fingerprints] = {}
+
+    def _session_for(self, fn: object) -> Fingerprints:
+        """This session, or one for a function that lies outside of the project's roots.
+
+        An asset's function is the project's own wherever it lies (installed as a package, say),
+        and so is the top-level package that it is in.
+        """
+        function = _function_behind(fn)
+        if function is None or self._own.function(function) or _is_ours(function):
+            return self
+        top = _module_name(function).partition(".")[0]
+        other = self._elsewhere.get(top)
+        if other is None:
+            other = self._elsewhere[top] = Fingerprints()
+            other._own = _Own((), frozenset({"__main__", top}))
+        return other
 
     def of(
         self,
@@ -311,7 +329,7 @@ class Fingerprints:
             parts[f"version {version}"] = digest("version", version)
         else:
             if fn is not None:
-                self._follow(fn, parts, warnings)
+                self._session_for(fn)._follow(fn, parts, warnings)
             if sql is not None:
                 parts["sql"] = _sql_digest(sql, "duckdb", warnings)
         self._add_extra(extra or {}, parts, warnings)
@@ -872,6 +890,21 @@ def _identity(value: Any) -> str:
 
 def _unfollowed(value: object) -> object:
     return NotImplemented if is_known(value) else type(value).__qualname__
+
+
+def _function_behind(fn: object) -> FunctionType | None:
+    """The plain function inside wrappers, partials, methods and callable objects."""
+    for _ in range(_MAX_WRAPPERS):
+        if isinstance(fn, FunctionType):
+            return fn
+        if isinstance(fn, MethodType):
+            fn = fn.__func__
+        elif isinstance(fn, functools.partial):
+            fn = fn.func
+        else:
+            method = getattr(type(fn), "__call__", None)  # noqa: B004  # the method itself
+            fn = getattr(fn, "__wrapped__", None) or method
+    return None
 
 
 def _without(uses: Uses, name: str) -> Uses:

@@ -701,6 +701,22 @@ def test_functions_of_the_standard_library_and_of_packages_are_not_followed(
     assert list(version.parts) == ["function build"]
 
 
+@pytest.mark.parametrize("place", ["site-packages", "elsewhere"])
+def test_a_function_outside_the_roots_is_followed_all_the_same(
+    project: Project, tmp_path: Path, place: str
+) -> None:
+    project.root = tmp_path / place
+    files = {"main": BASE, "helpers": HELPERS}
+    old = project.load(files)
+    before = code_version(old.build, project_roots=[tmp_path / "project"])
+    inside = code_version(old.build, project_roots=[tmp_path])
+    new = project.load({**files, "helpers": HELPERS.replace("FACTOR = 2", "FACTOR = 3")})
+    after = code_version(new.build, project_roots=[tmp_path / "project"])
+    assert changed_parts(before.parts, after.parts) == ["constant FACTOR changed"]
+    if place == "elsewhere":
+        assert inside == before
+
+
 def test_what_the_function_wraps_is_followed(project: Project) -> None:
     text = (
         "import functools\n\ndef wrap(f):\n    @functools.wraps(f)\n    def inner(*a):\n"
