@@ -197,7 +197,7 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to publish one asset partition, once; ``current`` is what it points to (0: none)."""
+    """The right to publish one asset partition once; ``current`` is what it points to (0: none)."""
 
     asset: str
     partition: str
