@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import inspect
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -282,7 +283,8 @@ class _Builder:
             for table in tables_of(asset.sql):
                 given = asset.inputs.get(table)
                 name = given.asset if given else table
-                wanted.append((table, name, given.mapping if given else None, None, True))
+                mapping = given.mapping if given else None
+                wanted.append((table, name, mapping, inspect.Parameter.empty, True))
         wanted += [
             (p.name, p.reference.asset, p.reference.mapping, p.annotation, True)
             for p in signature.inputs

@@ -298,6 +298,8 @@ def _spread(
     own_past: list[Edge] = []
     for read in op.inputs:
         edge = wiring.edge(op, read)
+        if edge.short is not None:
+            found.absent |= edge.short
         if read.asset in op.outputs:
             own_past.append(edge)
             continue
