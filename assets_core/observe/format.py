@@ -39,7 +39,7 @@ def ranges(ordinals: Iterable[int], space: Keys, *, most: int = 3) -> str:
     """Partitions by their keys, runs of consecutive ones as ``first..last``.
 
     Past ``most`` runs the rest is counted: ``2024-01-01..2024-01-05, 2024-02-01 and 3 more
-    ranges``. Unpartitioned assets have one partition with no name worth showing: see `shown_key`.
+    ranges``.
     """
     runs = runs_of(ordinals)
     named = [range_text(space.key(a), space.key(b)) for a, b in runs[:most]]
@@ -50,17 +50,12 @@ def ranges(ordinals: Iterable[int], space: Keys, *, most: int = 3) -> str:
 
 def range_text(first: str, last: str) -> str:
     """An inclusive range of keys, as a selection accepts it."""
-    return shown_key(first) if first == last else f"{shown_key(first)}..{shown_key(last)}"
-
-
-def shown_key(key: str) -> str:
-    """A key as it is shown: safe on a terminal, and never empty."""
-    return one_line(key) or "(whole)"
+    return one_line(first) if first == last else f"{one_line(first)}..{one_line(last)}"
 
 
 def reference(asset: str, partition: str) -> str:
-    """``asset@partition``, as the command takes it; the asset alone when it is unpartitioned."""
-    return f"{asset}@{one_line(partition)}" if partition else asset
+    """``asset@partition``, as the command takes it."""
+    return f"{asset}@{one_line(partition)}"
 
 
 def count(n: int, noun: str = "", plural: str = "") -> str:

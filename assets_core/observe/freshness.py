@@ -22,8 +22,8 @@ from assets_core.observe.format import (
     human_duration,
     human_time,
     moment,
+    one_line,
     ranges,
-    shown_key,
     table,
 )
 from assets_core.partitions import KeySpace
@@ -299,7 +299,7 @@ def _late_lines(row: AssetFreshness) -> list[str]:
     lines = ["", f"{row.asset}:"]
     if len(troubled) > _SHOWN:
         lines.append(f"  {count(len(troubled) - _SHOWN)} earlier ones, of {_span(row, troubled)}")
-    cells = [["", shown_key(p.partition), p.state.status, *_times(p.state)] for p in found]
+    cells = [["", one_line(p.partition), p.state.status, *_times(p.state)] for p in found]
     return lines + table((), cells)
 
 
@@ -366,10 +366,11 @@ def _asset_row(asset: Asset, facts: Facts, now: datetime) -> AssetFreshness:
 def _correct(asset: str, facts: Facts, codes: np.ndarray, landed: np.ndarray) -> bool:
     """Put first landings where only a rebuild's time made a partition look troubled."""
     troubled = np.flatnonzero((codes != _PASS) & (landed > 0))
-    if not len(troubled) or not isinstance(facts.recall, Landings):
+    recall: object = facts.recall
+    if not len(troubled) or not isinstance(recall, Landings):
         return False
     keys = facts.spaces[asset].keys(troubled)
-    first = facts.recall.first_landed(asset, keys)
+    first = recall.first_landed(asset, keys)
     for ordinal, key in zip(troubled.tolist(), keys, strict=True):
         landed[ordinal] = min(int(landed[ordinal]), first.get(key, int(landed[ordinal])))
     return True
@@ -390,7 +391,7 @@ def _html(report: FreshnessReport) -> str:
         cells = [
             [
                 svg.text_of(p.asset),
-                svg.text_of(shown_key(p.partition)),
+                svg.text_of(one_line(p.partition)),
                 svg.badge(p.state.status),
                 *map(svg.text_of, _times(p.state)),
             ]

@@ -21,7 +21,6 @@ from assets_core.observe.format import (
     one_line,
     reference,
     short,
-    shown_key,
     table,
 )
 from assets_core.records import Attempt, CheckOutcome, Materialization, version_hex
@@ -220,7 +219,7 @@ def _right(history: History) -> tuple[int, ...]:
 
 
 def _cells(history: History, entry: Entry) -> list[str]:
-    where = [shown_key(entry.partition)] if history.partition is None else []
+    where = [one_line(entry.partition)] if history.partition is None else []
     what = entry.what if entry.attempt <= 1 else f"{entry.what} (try {entry.attempt})"
     return [
         human_time(entry.at),
@@ -266,7 +265,7 @@ def timeline(entries: Sequence[Entry]) -> str:
     """Marks along time, one lane per partition (one for all when there are many)."""
     partitions = sorted({entry.partition for entry in entries})
     lanes = partitions if len(partitions) <= _MOST_LANES else [""]
-    left = 7.2 * min(max(len(shown_key(lane)) for lane in lanes), 24) + 10
+    left = 7.2 * min(max(len(one_line(lane)) for lane in lanes), 24) + 10
     if len(lanes) < 2:
         left = 4.0
     first, last = min(e.at for e in entries), max(e.at for e in entries)
@@ -275,7 +274,7 @@ def timeline(entries: Sequence[Entry]) -> str:
         y = _LANE * i + 10
         shapes.append(svg.line(left, y, left + _WIDTH, y, stroke_opacity=0.2))
         if len(lanes) > 1:
-            shapes.append(svg.text(0, y + 4, one_line(shown_key(lane), 24), font_size=11))
+            shapes.append(svg.text(0, y + 4, one_line(lane, 24), font_size=11))
     for entry in reversed(entries):
         lane_at = lanes.index(entry.partition) if len(lanes) > 1 else 0
         share = (entry.at - first) / (last - first) if last > first else 0.5
@@ -290,7 +289,7 @@ def timeline(entries: Sequence[Entry]) -> str:
 
 
 def _mark(entry: Entry, x: float, y: float) -> str:
-    tip = f"{shown_key(entry.partition)} {entry.what} {human_time(entry.at)}"
+    tip = f"{one_line(entry.partition)} {entry.what} {human_time(entry.at)}"
     shade = svg.colour(entry.what)
     if entry.published:
         hollow = entry.changed is not None and "data" not in entry.changed
