@@ -182,6 +182,7 @@ class Engine:
         mutex = threading.RLock()
         self._lock = threading.Condition(mutex)
         self._over = threading.Condition(mutex)
+        self._leasing = threading.Lock()
         self._ready: list[int] = []
         self._timers: list[tuple[float, int, int]] = []
         self._attempts: dict[int, int] = {}
@@ -362,7 +363,7 @@ class Engine:
         state = self._ops[self._order_op[position]]
         ordinal = self._order_ordinal[position]
         try:
-            if ordinal in state.leases or self._lease(position):
+            if self._leased(state, ordinal, position):
                 self._decide(state, ordinal)
         finally:
             with self._lock:
@@ -372,6 +373,13 @@ class Engine:
 
     # ---------------------------------------------------------------------------------------
     # Leases, taken a little ahead so that one commit serves many steps
+
+    def _leased(self, state: OpState, ordinal: int, position: int) -> bool:
+        if ordinal in state.leases:
+            return True
+        # One at a time, or two workers would lease the same steps ahead and fence each other.
+        with self._leasing:
+            return ordinal in state.leases or self._lease(position)
 
     def _lease(self, position: int) -> bool:
         """Lease the step and some that follow; False when another run holds it (tried again)."""
