@@ -1,1 +1,186 @@
-"""Partitioned data assets: declared, planned, built, checked, published and recorded."""
+"""Partitioned data assets: declared, planned, built, checked, published and recorded.
+
+What users import is here, and each name loads its home when it is first asked for, so that
+``import assets_core`` costs milliseconds: no data library, no database, no command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+# Eager, because importing the module `assets_core.asset` later would hide the decorator.
+from assets_core.asset import asset
+
+if TYPE_CHECKING:
+    from assets_core import checks, errors
+    from assets_core.asset import (
+        Asset,
+        Definitions,
+        Freshness,
+        Group,
+        MultiAsset,
+        Out,
+        Retry,
+        multi_asset,
+        source,
+        sql_asset,
+    )
+    from assets_core.checks import (
+        Check,
+        accepted_values,
+        check,
+        freshness_of_column,
+        in_range,
+        not_null,
+        row_count,
+        unique,
+    )
+    from assets_core.execute.context import Context
+    from assets_core.execute.result import RunResult
+    from assets_core.partitions import (
+        UNPARTITIONED,
+        Partition,
+        all_partitions,
+        by_dimension,
+        cron_windows,
+        daily,
+        dynamic,
+        hourly,
+        identity,
+        lag,
+        last,
+        latest,
+        mapped,
+        monthly,
+        overlap,
+        product,
+        quarterly,
+        static,
+        weekly,
+        window,
+        yearly,
+    )
+    from assets_core.plan import Plan
+    from assets_core.project import Project
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UNPARTITIONED",
+    "Asset",
+    "Check",
+    "Context",
+    "Definitions",
+    "Freshness",
+    "Group",
+    "MultiAsset",
+    "Out",
+    "Partition",
+    "Plan",
+    "Project",
+    "Retry",
+    "RunResult",
+    "__version__",
+    "accepted_values",
+    "all_partitions",
+    "asset",
+    "by_dimension",
+    "check",
+    "checks",
+    "cron_windows",
+    "daily",
+    "dynamic",
+    "errors",
+    "freshness_of_column",
+    "hourly",
+    "identity",
+    "in_range",
+    "lag",
+    "last",
+    "latest",
+    "mapped",
+    "monthly",
+    "multi_asset",
+    "not_null",
+    "overlap",
+    "product",
+    "quarterly",
+    "row_count",
+    "source",
+    "sql_asset",
+    "static",
+    "unique",
+    "weekly",
+    "window",
+    "yearly",
+]
+
+_HOMES = {
+    "asset": (
+        "Asset",
+        "Definitions",
+        "Freshness",
+        "Group",
+        "MultiAsset",
+        "Out",
+        "Retry",
+        "multi_asset",
+        "source",
+        "sql_asset",
+    ),
+    "checks": (
+        "Check",
+        "accepted_values",
+        "check",
+        "freshness_of_column",
+        "in_range",
+        "not_null",
+        "row_count",
+        "unique",
+    ),
+    "execute.context": ("Context",),
+    "execute.result": ("RunResult",),
+    "partitions": (
+        "UNPARTITIONED",
+        "Partition",
+        "all_partitions",
+        "by_dimension",
+        "cron_windows",
+        "daily",
+        "dynamic",
+        "hourly",
+        "identity",
+        "lag",
+        "last",
+        "latest",
+        "mapped",
+        "monthly",
+        "overlap",
+        "product",
+        "quarterly",
+        "static",
+        "weekly",
+        "window",
+        "yearly",
+    ),
+    "plan": ("Plan",),
+    "project": ("Project",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("checks", "errors")
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
