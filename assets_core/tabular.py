@@ -216,7 +216,7 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
         for i, column in enumerate(table.columns)
         if column.null_count and _nullable(column.type) is not None
     ]
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     for i in holed:
         column = table.column(i)
         nullable = _nullable(column.type)
@@ -578,7 +578,8 @@ class _Stream:
 
         if isinstance(item, pa.RecordBatch):
             return (item,)
-        return _item_table(item, self._what).to_batches()
+        batches: list[pa.RecordBatch] = _item_table(item, self._what).to_batches()
+        return batches
 
     def _conform(self, batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
         schema = batch.schema
