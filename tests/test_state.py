@@ -423,6 +423,22 @@ def test_a_writer_waits_for_the_lock(tmp_path: Path, store: SqlStore) -> None:
     assert begun.is_set()
 
 
+def test_a_writer_waits_for_another_program(tmp_path: Path, store: SqlStore) -> None:
+    """One that knows nothing of our lock: a shell, a database browser."""
+    publish(store, "k")
+    other = sqlite3.connect(
+        tmp_path / "state.db", isolation_level=None, check_same_thread=False, timeout=5
+    )
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("UPDATE runs SET note = 'seen'")
+    timer = threading.Timer(0.1, lambda: other.execute("COMMIT"))
+    timer.start()
+    publish(store, "k")
+    timer.join()
+    other.close()
+    assert store.runs()[0].note == "seen"
+
+
 def test_readers_do_not_wait_for_the_lock(tmp_path: Path, store: SqlStore) -> None:
     (made,) = publish(store, "k")
     other = sqlite.FileLock(tmp_path / "state.db-lock", "elsewhere")
