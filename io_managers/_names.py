@@ -11,15 +11,7 @@ from dataclasses import dataclass
 
 from assets_core.contracts import Target
 from assets_core.errors import MissingDataError, StorageError
-
-try:
-    from assets_core.partitions import safe_path_part
-except ImportError:  # stand-in until the partitions module lands
-    import urllib.parse
-
-    def safe_path_part(text: str) -> str:
-        return urllib.parse.quote(text, safe=" =|").replace(".", "%2E") or "%"
-
+from assets_core.partitions import safe_path_part
 
 ROWS, REJECTS, FILE, PART = ".pq", ".rejects.pq", ".file", ".part"
 
@@ -52,6 +44,7 @@ class VersionName:
     """A version file's name, taken apart. ``stem`` is what the files of one attempt share."""
 
     stem: str
+    key: str
     token: int
     run: str
     attempt: str
@@ -83,6 +76,7 @@ def parse(name: str) -> VersionName | None:
         return None
     return VersionName(
         stem=name[: found.start("schema") - 1],
+        key=found["key"],
         token=int(found["token"]),
         run=found["run"],
         attempt=found["attempt"],

@@ -12,6 +12,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 from zlib import crc32
 
 import pyarrow as pa
@@ -168,9 +169,9 @@ def open_version(path: str, location: str) -> int:
 
 def missing(location: str) -> MissingDataError:
     """The error for a version that is not there, with the command that makes it again."""
-    asset, _, name = location.partition("/")
-    partition = name.split(".", 1)[0]
-    option = f" --partition {shlex.quote(partition)}" if partition.strip("_") else ""
+    folder = location.partition("/")[0]
+    asset, partition = unquote(folder), unquote(_names.parse_location(location).key)
+    option = f" --partition {shlex.quote(partition)}" if partition != "all" else ""
     return MissingDataError(
         f"The data of {asset!r} is not there.",
         facts={"asset": asset, "partition": partition, "location": location},

@@ -1,0 +1,333 @@
+"""What the DuckDB store notes about itself in the file: the schema ``_assets``.
+
+``fences`` holds who published each partition last, with the fact; ``staged`` what was staged and
+not published; ``tables`` which table is whose and its columns; ``schemas`` the columns of
+versions. Every function takes an open session; those that write want a transaction around them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from assets_core.contracts import Fence, Found, Staged, Target
+from assets_core.errors import OutputError, StorageError
+from assets_core.partitions import quote_identifier
+from assets_core.records import Receipt
+from io_managers._duckdb_file import Session
+
+FORMAT = 1
+_CREATE = (
+    "CREATE SCHEMA IF NOT EXISTS _assets",
+    "CREATE TABLE _assets.meta(format INTEGER)",
+    """CREATE TABLE _assets.fences(
+        environment VARCHAR, asset VARCHAR, partition VARCHAR,
+        token BIGINT, run VARCHAR, attempt VARCHAR, kind VARCHAR, location VARCHAR,
+        rows BIGINT, bytes BIGINT, rejects VARCHAR, rejected BIGINT,
+        columns VARCHAR, reject_columns VARCHAR,
+        path_parts VARCHAR, stamp VARCHAR, fact VARCHAR,
+        PRIMARY KEY (environment, asset, partition))""",
+    """CREATE TABLE _assets.tables(
+        environment VARCHAR, asset VARCHAR, role VARCHAR,
+        schema_name VARCHAR, table_name VARCHAR, columns VARCHAR,
+        PRIMARY KEY (environment, asset, role))""",
+    "CREATE TABLE _assets.staged(name VARCHAR, run VARCHAR, columns VARCHAR)",
+    "CREATE TABLE _assets.schemas(id VARCHAR PRIMARY KEY, arrow BLOB)",
+    f"INSERT INTO _assets.meta VALUES ({FORMAT})",
+)
+
+
+def prepare(session: Session, path: str) -> None:
+    """Create the notes in a new file; refuse a file of a newer release."""
+    try:
+        found = session.run("SELECT format FROM _assets.meta")
+    except duckdb.CatalogException:
+        with session.transaction():
+            for statement in _CREATE:
+                session.run(statement)
+        return
+    if not found or found[0][0] > FORMAT:
+        raise StorageError(
+            "A newer release wrote this duckdb file.",
+            facts={"path": path, "format": found[0][0] if found else None, "known": FORMAT},
+            hint="Install that release, or name another file.",
+        )
+
+
+# --------------------------------------------------------------------------------------------
+# Schemas
+
+
+def keep_schema(session: Session, schema: pa.Schema) -> str:
+    """Store the columns of a version, once; the id they are found by."""
+    data = schema.serialize().to_pybytes()
+    name = blake2b(data, digest_size=16).hexdigest()
+    if not session.run("SELECT 1 FROM _assets.schemas WHERE id = ?", [name]):
+        session.run("INSERT INTO _assets.schemas VALUES (?, ?)", [name, data])
+    return name
+
+
+def schemas(session: Session, names: Iterable[str]) -> dict[str, pa.Schema]:
+    """Stored columns by their ids."""
+    wanted = sorted(set(names))
+    rows = session.run(
+        "SELECT id, arrow FROM _assets.schemas WHERE id IN (SELECT unnest(?::VARCHAR[]))", [wanted]
+    )
+    return {name: pa.ipc.read_schema(pa.py_buffer(data)) for name, data in rows}
+
+
+# --------------------------------------------------------------------------------------------
+# Fences
+
+_FENCE = (
+    "environment, asset, partition, token, run, attempt, kind, location, rows, bytes, "
+    "rejects, rejected, columns, reject_columns, path_parts, stamp, fact"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRow:
+    """One row of ``fences``: the last publish of a partition."""
+
+    environment: str
+    asset: str
+    partition: str
+    token: int
+    run: str
+    attempt: str
+    kind: Any
+    location: str
+    rows: int
+    bytes: int
+    rejects: str
+    rejected: int
+    columns: str
+    reject_columns: str
+    path_parts: str
+    stamp: str
+    fact: str
+
+    def is_of(self, staged: Staged) -> bool:
+        """Whether this very attempt was published."""
+        return (self.token, self.location) == (staged.target.token, staged.location)
+
+    def fence(self) -> Fence:
+        """For rolling forward."""
+        return Fence(self.asset, self.partition, self.environment, self.token, self.run, self.fact)
+
+    def receipt(self, store: str) -> Receipt:
+        """What reads this version."""
+        return Receipt(
+            store,
+            self.kind,
+            self.location,
+            self.token,
+            self.rows,
+            self.bytes,
+            self.rejects,
+            self.rejected,
+        )
+
+    def found(self, store: str) -> Found:
+        """For rebuilding the state."""
+        return Found(
+            self.asset,
+            self.partition,
+            tuple(json.loads(self.path_parts)),
+            self.environment,
+            self.run,
+            self.attempt,
+            json.loads(self.stamp),
+            self.receipt(store),
+            visible=True,
+            fact=self.fact,
+        )
+
+
+def fences(
+    session: Session, environment: str, asset: str, partitions: Sequence[str]
+) -> dict[str, FenceRow]:
+    """The fence rows of these partitions, by key."""
+    rows = session.run(
+        f"SELECT {_FENCE} FROM _assets.fences WHERE environment = ? AND asset = ?"
+        " AND partition IN (SELECT unnest(?::VARCHAR[]))",
+        [environment, asset, list(partitions)],
+    )
+    return {row[2]: FenceRow(*row) for row in rows}
+
+
+def fence_of(session: Session, target: Target) -> FenceRow | None:
+    """The fence row of one partition."""
+    found = fences(session, target.environment, target.asset, [target.partition])
+    return found.get(target.partition)
+
+
+def all_fences(session: Session) -> Iterator[FenceRow]:
+    """Every fence row there is."""
+    for row in session.run(f"SELECT {_FENCE} FROM _assets.fences"):
+        yield FenceRow(*row)
+
+
+def raise_fence(session: Session, staged: Staged, fact: str, *, known: bool) -> None:
+    """Put this attempt into the partition's fence row.
+
+    An update changes no indexed column: DuckDB would keep the old key for as long as somebody
+    reads, and refuse the new row as a duplicate.
+    """
+    target = staged.target
+    values: list[object] = [
+        target.token,
+        target.run,
+        target.attempt,
+        staged.kind,
+        staged.location,
+        staged.rows,
+        staged.bytes,
+        staged.rejects,
+        staged.rejected,
+        json.dumps(target.path_parts),
+        json.dumps(dict(target.stamp)),
+        fact,
+        target.environment,
+        target.asset,
+        target.partition,
+    ]
+    if known:
+        session.run(
+            "UPDATE _assets.fences SET token = ?, run = ?, attempt = ?, kind = ?, location = ?,"
+            " rows = ?, bytes = ?, rejects = ?, rejected = ?, path_parts = ?, stamp = ?, fact = ?,"
+            " columns = '', reject_columns = ''"
+            " WHERE environment = ? AND asset = ? AND partition = ?",
+            values,
+        )
+        return
+    session.run(
+        "INSERT INTO _assets.fences(token, run, attempt, kind, location, rows, bytes, rejects,"
+        " rejected, path_parts, stamp, fact, environment, asset, partition,"
+        " columns, reject_columns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')",
+        values,
+    )
+
+
+def note_columns(session: Session, target: Target, role: str, columns: str) -> None:
+    """Note the columns of the version that is being published."""
+    place = "columns" if role == ROWS else "reject_columns"
+    session.run(
+        f"UPDATE _assets.fences SET {place} = ?"
+        " WHERE environment = ? AND asset = ? AND partition = ?",
+        [columns, target.environment, target.asset, target.partition],
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Staged versions
+
+
+def note_staged(session: Session, name: str, run: str, schema: pa.Schema) -> None:
+    """Note a staging table, so that it can be found, read and swept."""
+    columns = keep_schema(session, schema)
+    session.run("INSERT INTO _assets.staged VALUES (?, ?, ?)", [name, run, columns])
+
+
+def staged_columns(session: Session, name: str) -> str | None:
+    """The columns' id of a staging table; None when there is no such table."""
+    rows = session.run("SELECT columns FROM _assets.staged WHERE name = ?", [name])
+    return str(rows[0][0]) if rows else None
+
+
+def drop_staged(session: Session, names: Iterable[str]) -> None:
+    """Remove staging tables, also ones that are not there."""
+    for name in names:
+        session.run(f"DROP TABLE IF EXISTS _assets.{quote_identifier(name)}")
+        session.run("DELETE FROM _assets.staged WHERE name = ?", [name])
+
+
+def staged_by(session: Session, run: str) -> list[str]:
+    """The staging tables of a run."""
+    rows = session.run("SELECT name FROM _assets.staged WHERE run = ?", [run])
+    return [str(name) for (name,) in rows]
+
+
+# --------------------------------------------------------------------------------------------
+# Tables
+
+ROWS, REJECTS = "rows", "rejects"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An asset's table: where it is and its logical columns."""
+
+    schema_name: str
+    table_name: str
+    columns: pa.Schema
+
+    @property
+    def sql(self) -> str:
+        """Its quoted name."""
+        return f"{quote_identifier(self.schema_name)}.{quote_identifier(self.table_name)}"
+
+
+def table_of(session: Session, environment: str, asset: str, role: str) -> Table | None:
+    """The table that holds an asset's rows (or rejects), None before the first publish."""
+    rows = session.run(
+        "SELECT schema_name, table_name, columns FROM _assets.tables"
+        " WHERE environment = ? AND asset = ? AND role = ?",
+        [environment, asset, role],
+    )
+    if not rows:
+        return None
+    schema_name, table_name, columns = rows[0]
+    return Table(schema_name, table_name, schemas(session, [columns])[columns])
+
+
+def new_table(
+    session: Session, environment: str, asset: str, role: str, schema_name: str, columns: pa.Schema
+) -> Table:
+    """Choose and note a name for an asset's table; the caller creates it."""
+    session.run(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema_name)}")
+    table = Table(schema_name, _free_name(session, schema_name, asset, role), columns)
+    session.run(
+        "INSERT INTO _assets.tables VALUES (?, ?, ?, ?, ?, ?)",
+        [environment, asset, role, schema_name, table.table_name, keep_schema(session, columns)],
+    )
+    return table
+
+
+def _free_name(session: Session, schema_name: str, asset: str, role: str) -> str:
+    """The asset's own name; DuckDB ignores case, so another spelling's gets a suffix."""
+    name = asset if role == ROWS else f"{asset}__rejects"
+    ours = _names_in(session, "_assets.tables", schema_name)
+    if name.casefold() in ours:
+        return f"{name}__{blake2b(asset.encode(), digest_size=4).hexdigest()}"
+    there = _names_in(session, "duckdb_tables()", schema_name)
+    if name.casefold() in there | _names_in(session, "duckdb_views()", schema_name, "view_name"):
+        raise OutputError(
+            f"There is a table {name!r} that this project did not make.",
+            facts={"schema": schema_name},
+            hint="Rename or drop it, or give the asset another name.",
+        )
+    return name
+
+
+def _names_in(
+    session: Session, source: str, schema_name: str, column: str = "table_name"
+) -> set[str]:
+    rows = session.run(f"SELECT {column} FROM {source} WHERE schema_name = ?", [schema_name])
+    return {str(name).casefold() for (name,) in rows}
+
+
+def widen_table(
+    session: Session, environment: str, asset: str, role: str, columns: pa.Schema
+) -> None:
+    """Note a table's new columns; the caller alters it."""
+    session.run(
+        "UPDATE _assets.tables SET columns = ? WHERE environment = ? AND asset = ? AND role = ?",
+        [keep_schema(session, columns), environment, asset, role],
+    )
