@@ -78,7 +78,8 @@ def _group(plan: Plan, asset: str, status: str, ordinals: np.ndarray, why: str) 
 def _groups_of(
     plan: Plan, batch: Batch, asset: str, planned: Mapping[str, np.ndarray]
 ) -> Iterator[PlanGroup]:
-    for bits in np.unique(batch.reasons).tolist():
+    # What must run first, then what only may (no bits).
+    for bits in sorted(np.unique(batch.reasons).tolist(), key=lambda bits: bits == 0):
         ordinals = batch.ordinals[batch.reasons == bits]
         if bits == 0:
             yield from _may_groups(plan, batch.op, asset, ordinals, planned)
@@ -253,12 +254,18 @@ def _plan_drawing(plan: Plan, groups: Iterable[PlanGroup]) -> str:
         counts = numbers.get(name, Counter())
         text = ", ".join(f"{counts[word]:,} {word}" for word in _WORDS if counts[word])
         word = next((word for word in _WORDS if counts[word]), "")
-        source = graph.assets[name].kind == "source"
-        boxes.append(Box(name, name, text or ("source" if source else "fresh"), word))
+        boxes.append(Box(name, name, text or _idle(plan, name), word))
     return draw(boxes, _edges(graph, shown), label="plan")
 
 
 _WORDS = ("must", "may", "blocked")
+
+
+def _idle(plan: Plan, name: str) -> str:
+    """What is said of an asset that is not in the plan."""
+    if plan.graph.assets[name].kind == "source":
+        return "source"
+    return "fresh" if name in plan.selected else "not selected"
 
 
 def _edges(graph: Graph, shown: set[str]) -> list[tuple[str, str]]:
