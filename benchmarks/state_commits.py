@@ -64,6 +64,7 @@ def measure_commits(folder: Path, rows: int) -> None:
         serial = fill(store, serial, start)
         for group in (1, 10, 100):
             serial = measure_group(store, serial, group)
+    print(f"10 publishes and an acquire of 64 in one transaction: {measure_mixed(store):.3f} ms")
     size = database_bytes(store, folder / "commits.db")
     print(f"bytes per materialization and its asset partition: {size / serial:.0f} ({serial} rows)")
 
@@ -102,6 +103,19 @@ def measure_group(store: StateStore, serial: int, group: int) -> int:
         f" {published:20.3f}"
     )
     return serial
+
+
+def measure_mixed(store: StateStore) -> float:
+    """Median milliseconds of what an executor does at a time: publish ten, lease the next."""
+    (ready,) = store.transact([Acquire(RUN, "prod", slots_after(0, 64))])
+    times = []
+    for number in range(1, 31):
+        operations = [Publish(fact(lease)) for lease in ready[:10]]
+        acquire = Acquire(RUN, "prod", slots_after(64 * number, 64))
+        before = time.perf_counter()
+        *_, ready = store.transact([*operations, acquire])
+        times.append(time.perf_counter() - before)
+    return 1000 * statistics.median(times)
 
 
 def slots_after(serial: int, count: int) -> tuple[tuple[str, str], ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -216,15 +220,13 @@ def problems_of(folder: Path) -> list[str]:
         store.close()
 
 
-def message_for_nobody(url: str) -> str:
-    """What a user without rights is told. A fork: that user may not even read this Python."""
+def error_in_fork(work: Callable[[], object]) -> str:
+    """What a forked child is told by the StateError that ``work`` raises there."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        if os.getuid() == 0:
-            os.setuid(65534)
         try:
-            open_store(url)
+            work()
         except StateError as error:
             os.write(write, str(error).encode())
         finally:
@@ -233,6 +235,17 @@ def message_for_nobody(url: str) -> str:
     os.waitpid(child, 0)
     with os.fdopen(read) as pipe:
         return pipe.read()
+
+
+def message_for_nobody(url: str) -> str:
+    """What a user without rights is told. A fork: that user may not even read this Python."""
+
+    def open_without_rights() -> None:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        open_store(url)
+
+    return error_in_fork(open_without_rights)
 
 
 @pytest.fixture
@@ -255,6 +268,34 @@ def test_a_new_store_in_a_folder_that_is_not_writable_is_a_clear_error(
     public_folder: Path,
 ) -> None:
     assert "you may write" in message_for_nobody(url_of(public_folder / "new"))
+
+
+def test_a_store_is_not_used_on_both_sides_of_a_fork(store: SqlStore) -> None:
+    publish(store, "k")
+    assert "forked" in error_in_fork(store.runs)
+    assert "forked" in error_in_fork(lambda: store.add_keys("x", ["k"]))
+
+
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+
+    def publish_until_full() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+        store = opened(tmp_path)
+        for number in range(1_000):
+            made = publish(store, *(f"k{number}-{i}" for i in range(20)))
+            (tmp_path / "acknowledged").write_text(str(made[-1]))
+
+    message = error_in_fork(publish_until_full)
+    store = opened(tmp_path)
+    recorded = len(store.materializations("prod", "a"))
+    assert ("disk" in message, recorded, store.check()) == (
+        True,
+        int((tmp_path / "acknowledged").read_text()),
+        [],
+    )
+    store.close()
 
 
 # ---- versions
@@ -453,6 +494,13 @@ def test_a_lock_file_that_is_missing_proves_nothing(tmp_path: Path, store: SqlSt
     (tmp_path / "state.db.runs" / "r1.lock").unlink()
     assert store.dead_runs() == []
     other.close()
+
+
+def test_looking_at_a_lock_does_not_make_it_look_held(tmp_path: Path) -> None:
+    (tmp_path / "r1.lock").write_text(f"x\n{socket.gethostname()}")
+    with (tmp_path / "r1.lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert LockFiles(tmp_path).dead("r1")
 
 
 def test_a_free_lock_of_another_machine_proves_nothing(tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ class LockFiles(Liveness):
         except FileNotFoundError:
             return False  # a copied database comes without its locks: that proves nothing
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: two that look at the same time must not take each other for the run.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return _same_machine(os.read(file, 1000).decode(errors="replace"))
         except BlockingIOError:
             return False

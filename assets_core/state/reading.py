@@ -338,6 +338,7 @@ def materializations(
         .where(tables.assets.c.environment == environment, *conditions)
         .order_by(_log.c.id.desc())
         .limit(limit)
+        .correlate(None)
     )
     found = _facts().where(_log.c.id.in_(chosen)).order_by(_log.c.id.desc())
     return _read_facts(connection, found, values)

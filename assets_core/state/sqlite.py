@@ -170,6 +170,7 @@ class SqliteDatabase:
         self.where = where
         self._mutex = threading.Lock()
         self._writer: Connection | None = None
+        self._process = os.getpid()
 
     def read(self) -> AbstractContextManager[Connection]:
         """One consistent read transaction."""
@@ -181,12 +182,31 @@ class SqliteDatabase:
         with translated(self.where), self._alone():
             if self._writer is None:
                 self._writer = self.engine.connect().execution_options(assets_write=True)
-            with self._writer.begin():
-                yield self._writer
+            try:
+                with self._writer.begin():
+                    yield self._writer
+            except BaseException:
+                self._drop_writer()  # whatever state an interrupt left it in
+                raise
             self._committed()
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _refuse_in_child(self) -> None:
+        """SQLite's connections must not be used on both sides of a fork: that damages files."""
+        if self._process != os.getpid():
+            raise StateError(
+                "This state store was opened before the process forked.",
+                facts={"store": self.where},
+                hint="Open the store again in the worker process.",
+            )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        self._refuse_in_child()
         if not self._mutex.acquire(timeout=WAIT_SECONDS):
             raise _busy(self.where)
         try:
@@ -217,9 +237,7 @@ class SqliteDatabase:
     def close(self) -> None:
         """Let go of every connection and lock."""
         self.liveness.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._drop_writer()
         self.engine.dispose()
 
 
@@ -265,6 +283,7 @@ class FileDatabase(SqliteDatabase):
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
+        self._refuse_in_child()
         with (
             translated(self.where),
             self.engine.connect() as connection,
@@ -308,12 +327,16 @@ class FileDatabase(SqliteDatabase):
         """
         assert self._writer is not None
         raw = _raw(self._writer)
-        _pragma(raw, "busy_timeout=0")
-        try:
-            _pragma(raw, f"wal_checkpoint({mode})")
-        finally:
-            _pragma(raw, f"busy_timeout={int(WAIT_SECONDS * 1000)}")
         self._changes = raw.total_changes
+        try:
+            _pragma(raw, "busy_timeout=0")
+            _pragma(raw, f"wal_checkpoint({mode})")
+            _pragma(raw, f"busy_timeout={int(WAIT_SECONDS * 1000)}")
+        except sqlite3.Error:
+            # What was committed is durable in the log. To call the commit failed would be wrong;
+            # a disk that is full or broken fails the next one.
+            self._writer.invalidate()
+            self._drop_writer()
 
     def problems(self) -> list[str]:
         problems = super().problems()
@@ -331,9 +354,14 @@ class FileDatabase(SqliteDatabase):
         return problems
 
     def close(self) -> None:
+        if self._process != os.getpid():
+            return
         try:
+            if self._writer is None:
+                super().close()
+                return
             with translated(self.where), self._alone():
-                if self._writer is not None and _size(self._wal):
+                if _size(self._wal):
                     self._checkpoint("TRUNCATE")
                 super().close()
         except StoreBusyError:

@@ -39,10 +39,17 @@ class SqlStore:
     def begin(self, run: Run, seconds: float) -> None:
         check_run_id(run.id)
         liveness = self._database.liveness
-        with self._database.write() as connection:
-            # The lock comes first: whoever sees the run must find it alive.
-            writing.begin_run(connection, run, seconds)
-            liveness.hold(run.id)
+        held = False
+        try:
+            with self._database.write() as connection:
+                writing.begin_run(connection, run, seconds)
+                # Before the commit: whoever sees the run must find it alive.
+                liveness.hold(run.id)
+                held = True
+        except BaseException:
+            if held:
+                liveness.drop(run.id)
+            raise
 
     def transact(self, operations: Sequence[Operation]) -> list[Any]:
         ready = writing.prepare(operations)
