@@ -367,8 +367,11 @@ class Project:
 
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs={jobs} can't run anything.", hint="At least 1.")
-        made = plan or self.plan(
-            select, partitions, force=force, include_open=include_open, now=now
+        # An empty plan is false, and still a plan.
+        made = (
+            plan
+            if plan is not None
+            else self.plan(select, partitions, force=force, include_open=include_open, now=now)
         )
         return execute_plan(
             self,
