@@ -131,9 +131,9 @@ def _phrase(kind: str, detail: str) -> str:
     """A kind and its detail, without saying the same twice."""
     if kind == "input changed" and detail.startswith("input "):
         return f"{detail} changed"
-    if detail.startswith(kind) or kind in ("missing", "sibling", "forced"):
-        return kind if kind == "missing" else detail
-    return f"{kind}: {detail}"
+    if kind in ("missing", "forced"):
+        return kind
+    return detail if detail.startswith(kind) or kind == "sibling" else f"{kind}: {detail}"
 
 
 def _why(reasons: Sequence[Reason], *, example: bool = False) -> str:
