@@ -1,0 +1,171 @@
+"""Users' own functions as checks: what they are given, and what they mean by what they return."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+import typing
+from dataclasses import replace
+from typing import Any
+
+from assets_core.checks.base import Evaluator
+from assets_core.checks.declared import CheckResult, FunctionCheck, bad_check
+from assets_core.checks.ordering import UnfitError
+from assets_core.checks.words import SAMPLES, plain_value, shortened
+from assets_core.errors import AssetsError, DefinitionError, StorageError
+
+_FRAMES = 5
+"""The innermost frames of a traceback that a message shows."""
+
+
+class FunctionEvaluator(Evaluator):
+    """Calls the function once, with all rows."""
+
+    check: FunctionCheck
+    streams = False
+
+    def prepare(self) -> None:
+        try:
+            self.parameters = parameters_of(self.check, final=True)
+        except DefinitionError as error:
+            raise UnfitError(error.message) from error
+
+    def finish(self) -> CheckResult:
+        annotation = next(kind for role, kind in self.parameters if role == "rows")
+        try:
+            rows = self._rows(annotation)
+            given = {"rows": rows, "partition": self.staged.partition}
+            returned = self.check.function(*[given[role] for role, _ in self.parameters])
+        except StorageError:  # the staged rows can't be read: not the check's failure
+            raise
+        except AssertionError as error:
+            return self.failed(str(error) or f"assertion failed: {_last_line(error)}")
+        except Exception as error:  # noqa: BLE001  # whatever a user's check raises fails it
+            return self.failed(_told(error))
+        return self._understood(returned)
+
+    def _rows(self, annotation: Any) -> Any:
+        from assets_core.tabular import from_reader, from_table
+
+        whole = self.staged.whole
+        assert whole is not None
+        table = whole.table()
+        if table is None:
+            return from_reader(whole.reread(), annotation)
+        return from_table(table, annotation)
+
+    def _understood(self, returned: Any) -> CheckResult:
+        if isinstance(returned, CheckResult):
+            return self._completed(returned)
+        if returned is None or _is_truth(returned):
+            passed = returned is None or bool(returned)
+            return self.passed() if passed else self.failed("it returned False")
+        return self.failed(
+            f"it returned {shortened(repr(returned), 60)}; a check returns True, False, "
+            "a CheckResult or None"
+        )
+
+    def _completed(self, returned: CheckResult) -> CheckResult:
+        passed = bool(returned.passed)
+        return replace(
+            returned,
+            name=self.check.name,
+            passed=passed,
+            severity=self.check.severity,
+            message="" if passed else returned.message or "it returned a failure",
+            observed={str(name): plain_value(value) for name, value in returned.observed.items()},
+            sample=tuple([plain_value(value) for value in returned.sample[:SAMPLES]]),
+        )
+
+
+def _is_truth(value: Any) -> bool:
+    # numpy has a truth value of its own, which comparisons of data frames give.
+    return isinstance(value, bool) or (
+        type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Signatures
+
+
+def parameters_of(check: FunctionCheck, *, final: bool = False) -> list[tuple[str, Any]]:
+    """What the function takes, in order: ``("rows", annotation)``, ``("partition", …)``.
+
+    Empty when annotations name what does not exist yet, which is fine until it is ``final``.
+    Raises DefinitionError when the function can't be served.
+    """
+    hints = _hints(check, final=final)
+    if hints is None:
+        return []
+    found: list[tuple[str, Any]] = []
+    for name, parameter in _signature(check).parameters.items():
+        annotation = hints.get(name, inspect.Parameter.empty)
+        if name == "partition" or getattr(annotation, "__name__", "") == "Partition":
+            found.append(("partition", annotation))
+        elif parameter.default is inspect.Parameter.empty:
+            found.append(("rows", annotation))
+    roles = [role for role, _ in found]
+    if roles.count("rows") != 1 or roles.count("partition") > 1:
+        raise bad_check(check.name, "it takes the rows and, if it likes, the partition.")
+    _refuse_unsuppliable(check, next(kind for role, kind in found if role == "rows"))
+    return found
+
+
+def _refuse_unsuppliable(check: FunctionCheck, annotation: Any) -> None:
+    from assets_core.tabular import describe_supported, form_of
+
+    form = form_of(annotation)
+    if form is None or form.keyed or form.kind in ("path", "paths"):
+        shown = getattr(annotation, "__qualname__", None) or str(annotation)
+        raise DefinitionError(
+            f"Check {check.name}: rows can't be given as {shown}.",
+            hint=f"Ask for {describe_supported()}.",
+        )
+
+
+def _hints(check: FunctionCheck, *, final: bool) -> dict[str, Any] | None:
+    function = inspect.unwrap(check.function)
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    try:
+        return typing.get_type_hints(function)
+    except NameError as error:
+        if not final:
+            return None
+        raise bad_check(check.name, f"its annotations can't be resolved: {error}") from error
+
+
+def _signature(check: FunctionCheck) -> inspect.Signature:
+    try:
+        signature = inspect.signature(check.function)
+    except (TypeError, ValueError) as error:
+        raise bad_check(check.name, f"its parameters can't be read: {error}") from error
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    odd = [p for p in signature.parameters.values() if p.kind not in named]
+    if odd:
+        raise bad_check(check.name, f"it takes {odd[0]}; name its parameters one by one.")
+    return signature
+
+
+# --------------------------------------------------------------------------------------------
+# Tracebacks
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames from the user's function on."""
+    return [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__
+    ]
+
+
+def _told(error: Exception) -> str:
+    text = error.message if isinstance(error, AssetsError) else str(error)
+    head = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = traceback.format_list(_frames(error)[-_FRAMES:])
+    return "\n".join([head, *(frame.rstrip() for frame in frames)])
+
+
+def _last_line(error: BaseException) -> str:
+    frames = _frames(error)
+    return f"{frames[-1].line} (line {frames[-1].lineno})" if frames else ""
