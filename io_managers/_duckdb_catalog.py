@@ -38,7 +38,9 @@ _CREATE = (
         schema_name VARCHAR, table_name VARCHAR, columns VARCHAR,
         PRIMARY KEY (environment, asset, role))""",
     "CREATE TABLE _assets.staged(name VARCHAR, run VARCHAR, columns VARCHAR)",
-    "CREATE TABLE _assets.schemas(id VARCHAR PRIMARY KEY, arrow BLOB)",
+    # No key: two threads may note the same columns at a time, and both rows say the same.
+    # Without a key: threads that stage equal columns at once may both add them.
+    "CREATE TABLE _assets.schemas(id VARCHAR, arrow BLOB)",
     f"INSERT INTO _assets.meta VALUES ({FORMAT})",
 )
 
@@ -292,7 +294,7 @@ def new_table(
 ) -> Table:
     """Choose and note a name for an asset's table; the caller creates it."""
     session.run(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema_name)}")
-    table = Table(schema_name, _free_name(session, schema_name, asset, role), columns)
+    table = Table(schema_name, _free_name(session, schema_name, environment, asset, role), columns)
     session.run(
         "INSERT INTO _assets.tables VALUES (?, ?, ?, ?, ?, ?)",
         [environment, asset, role, schema_name, table.table_name, keep_schema(session, columns)],
@@ -300,12 +302,12 @@ def new_table(
     return table
 
 
-def _free_name(session: Session, schema_name: str, asset: str, role: str) -> str:
+def _free_name(session: Session, schema_name: str, environment: str, asset: str, role: str) -> str:
     """The asset's own name; DuckDB ignores case, so another spelling's gets a suffix."""
-    name = asset if role == ROWS else f"{asset}__rejects"
+    name = bounded(asset if role == ROWS else f"{asset}__rejects")
     ours = _names_in(session, "_assets.tables", schema_name)
     if name.casefold() in ours:
-        return f"{name}__{blake2b(asset.encode(), digest_size=4).hexdigest()}"
+        return f"{name}__{_digest(f'{environment}/{asset}')}"
     there = _names_in(session, "duckdb_tables()", schema_name)
     if name.casefold() in there | _names_in(session, "duckdb_views()", schema_name, "view_name"):
         raise OutputError(
@@ -316,10 +318,21 @@ def _free_name(session: Session, schema_name: str, asset: str, role: str) -> str
     return name
 
 
+def bounded(name: str) -> str:
+    """``name``, or its beginning with a digest where it is too long for an identifier."""
+    return name if len(name) <= 200 else f"{name[:180]}__{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
 def _names_in(
     session: Session, source: str, schema_name: str, column: str = "table_name"
 ) -> set[str]:
-    rows = session.run(f"SELECT {column} FROM {source} WHERE schema_name = ?", [schema_name])
+    rows = session.run(
+        f"SELECT {column} FROM {source} WHERE lower(schema_name) = lower(?)", [schema_name]
+    )
     return {str(name).casefold() for (name,) in rows}
 
 

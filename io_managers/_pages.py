@@ -256,6 +256,8 @@ def _present(schema: pa.Schema, columns: Sequence[str] | None) -> list[str] | No
 
 def clean(table: pa.Table) -> pa.Table:
     """Without what we noted in the file."""
+    if not table.num_columns:
+        return table  # replacing the metadata of no columns would lose the number of rows
     schema = clean_schema(table.schema)
     return table if schema is table.schema else table.replace_schema_metadata(schema.metadata)
 

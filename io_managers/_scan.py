@@ -50,7 +50,7 @@ def read(parts: Sequence[Part], columns: Sequence[str] | None) -> pa.Table:
     """The rows of all parts as one table."""
     tables = [table for group in _tables(parts, columns) for table in group]
     schema = _merged(tables) if columns is None else _chosen(parts, tables, columns)
-    return pa.concat_tables([_schemas.conform(table, schema) for table in tables])
+    return _schemas.concat(tables, schema)
 
 
 def _merged(tables: Sequence[pa.Table]) -> pa.Schema:

@@ -262,6 +262,16 @@ def _conform_column(table: pa.Table, field: pa.Field) -> Any:
         ) from error
 
 
+def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """All rows under one schema; their number is kept where there is no column."""
+    if len(tables) == 1:
+        return conform(tables[0], schema)
+    if not len(schema):
+        total = sum(len(table) for table in tables)
+        return pa.table({"row": pa.nulls(total)}).select([])
+    return pa.concat_tables([conform(table, schema) for table in tables])
+
+
 # --------------------------------------------------------------------------------------------
 # Streams
 

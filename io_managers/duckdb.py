@@ -110,7 +110,11 @@ class DuckDBTables:
             yield session
 
     def _schema_of(self, environment: str) -> str:
-        return self._schema if environment == "prod" else f"{self._schema}__{environment}"
+        from io_managers import _duckdb_catalog as catalog
+
+        if environment == "prod":
+            return self._schema
+        return catalog.bounded(f"{self._schema}__{environment}")
 
     # ---------------------------------------------------------------------------- stage
 
@@ -399,7 +403,8 @@ def _location(target: Target, *more: str) -> str:
 
 def _staging(target: Target, location: str) -> str:
     """The staging table of a location; one attempt may make several assets."""
-    return f"s_{target.run}_{target.attempt}_{crc32(location.encode()):08x}"
+    kind = "s" if location == _location(target) else "r"
+    return f"{kind}_{target.run}_{target.attempt}_{crc32(location.encode()):08x}"
 
 
 def _staging_tables(staged: Staged) -> list[str]:

@@ -178,7 +178,6 @@ class Memory:
 
     def read(self, receipts: Sequence[Receipt], columns: Sequence[str] | None = None) -> pa.Table:
         """What ``open`` gives, whole; nothing is copied unless types differ."""
-        import pyarrow as pa
 
         from io_managers import _schemas
 
@@ -191,7 +190,7 @@ class Memory:
             return tables[0]
         merged = _schemas.merge([table.schema for table in tables])
         schema = _schemas.select_fields(merged, columns)
-        return pa.concat_tables([_schemas.conform(table, schema) for table in tables])
+        return _schemas.concat(tables, schema)
 
     def open_rejects(self, receipt: Receipt) -> pa.Table | None:
         """The rows set aside when this version was built, or None."""
