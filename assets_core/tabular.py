@@ -449,16 +449,25 @@ def _from_pandas(frame: pd.DataFrame, what: str) -> pa.Table:
             "Set frame.columns to names before returning it.",
         )
     with _unconvertible(what):
-        return pa.Table.from_pandas(frame, preserve_index=_keeps_index(frame.index, what))
+        return pa.Table.from_pandas(frame, preserve_index=_keeps_index(frame, what))
 
 
-def _keeps_index(index: Any, what: str) -> bool:
+def _keeps_index(frame: pd.DataFrame, what: str) -> bool:
+    """Whether the index becomes columns; see `to_reader` for the rule."""
+    index = frame.index
     named = [name for name in index.names if name is not None]
     if not named:
         if index.nlevels == 1 and index.dtype.kind in "iu":
             return False
         if len(index) == 0:
             return False
+    taken = [name for name in named if name in frame.columns]
+    if taken:
+        raise _bad(
+            what,
+            f"has an index and a column of the same name: {taken[0]!r}.",
+            "Drop the index with reset_index(drop=True), or rename one of them.",
+        )
     if len(named) == index.nlevels and all(isinstance(name, str) for name in named):
         return True
     raise _bad(
