@@ -16,7 +16,7 @@ from world import World
 
 from assets_core.asset import asset, multi_asset, source
 from assets_core.observe.status import FAILED, SIGNS, STATES, AssetStatus, heat_map
-from assets_core.partitions import daily, hourly, lag, static
+from assets_core.partitions import daily, hourly, lag, monthly, static
 
 DAYS = daily("2024-01-01")
 
@@ -60,6 +60,24 @@ def test_a_source_is_observed_or_not_seen(world: World) -> None:
 def test_missing_behind_a_source_not_seen_is_blocked(world: World) -> None:
     world.observe("landing", "2024-01-01", at="2024-01-02T00:00:00")
     assert states(world, "clean") == ["missing", *["blocked"] * 4]
+
+
+def test_what_nobody_has_looked_for_blocks_nothing(world: World) -> None:
+    world.observe("landing", "2024-01-01", at="2024-01-02T00:00:00")
+    assert world.status(observed=False)["clean"].counts["missing"] == 5
+
+
+def test_a_window_that_has_not_closed_upstream_blocks(tmp_path: Path) -> None:
+    @asset(partitions=monthly("2024-01-01"))
+    def month() -> Any: ...
+
+    @asset(partitions=DAYS)
+    def share(month: Any) -> Any: ...
+
+    made = World(tmp_path, [month, share], "2024-02-03T00:00:00")
+    codes = made.status(observed=False)["share"]
+    assert codes.keys("blocked") == ["2024-02-01", "2024-02-02"]
+    made.state.close()
 
 
 def test_blocked_spreads_downstream(world: World) -> None:
@@ -141,7 +159,7 @@ def test_only_chosen_assets_have_rows_but_all_count_for_what_is_blocked(world: W
 
     facts = world.facts()
     found = assess(world.graph, facts, world.codes)
-    status = make_status(world.graph, facts, found, {}, ["report"], now=world.now)
+    status = make_status(world.graph, facts, found, {}, ["report"], now=world.now, observed=True)
     assert [row.asset for row in status] == ["report"]
     assert status["report"].counts["blocked"] == 5
 

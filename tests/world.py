@@ -201,11 +201,13 @@ class World:
             **options,
         )
 
-    def status(self) -> Status:
+    def status(self, observed: bool = True) -> Status:
         facts = self.facts()
         found = assess(self.graph, facts, self.codes)
         failed = self.state.failed(self.env)
-        return make_status(self.graph, facts, found, failed, self.graph.order, now=self.now)
+        return make_status(
+            self.graph, facts, found, failed, self.graph.order, now=self.now, observed=observed
+        )
 
     def ledger(self) -> StoreLedger:
         return StoreLedger(self.state, self.env, self.graph, self.spaces)

@@ -281,7 +281,7 @@ class FreshnessReport:
         return _html(self)
 
 
-_SHOWN = 10
+_SHOWN = 5
 
 
 def _row_text(row: AssetFreshness) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -36,7 +37,7 @@ STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "faile
 ``observed`` and ``not seen`` are said of sources, which are not built: a partition not seen is
 not there yet, or nobody has looked. ``failed`` is a stale or missing partition whose newest
 attempt failed, ``blocked`` one that can't run because something that it maps to failed, is
-blocked itself, or is a source's partition not seen.
+blocked itself, does not exist yet, or is a partition that a source was looked at for in vain.
 """
 
 FRESH, OBSERVED, STALE, MISSING, NOT_SEEN, BLOCKED, FAILED = range(len(STATES))
@@ -224,16 +225,18 @@ def make_status(
     chosen: Collection[str],
     *,
     now: datetime,
+    observed: bool = False,
     wiring: Wiring | None = None,
 ) -> Status:
     """The state of every partition of the chosen assets.
 
     ``assessments`` are those of all ops (by first output), ``failed`` maps asset → partition →
-    newest failed attempt that nothing recorded since has healed.
+    newest failed attempt that nothing recorded since has healed. ``observed`` says that sources
+    have just been looked at: only then does a source's partition that is not seen block anything.
     """
     wanted = set(chosen)
     wiring = wiring or Wiring(graph, facts.spaces)
-    maker = _Maker(graph, facts, assessments, failed, wiring)
+    maker = _Maker(graph, facts, assessments, failed, wiring, observed)
     rows = []
     for op in graph.ops:
         codes = maker.op(op)
@@ -250,6 +253,7 @@ class _Maker:
     assessments: Mapping[str, Assessment]
     failed: Mapping[str, Mapping[str, Attempt]]
     wiring: Wiring
+    observed: bool
     stuck: dict[str, np.ndarray] = field(default_factory=dict)
 
     def op(self, op: Op) -> dict[str, np.ndarray]:
@@ -259,7 +263,8 @@ class _Maker:
         found = self.assessments[op.name]
         stale = found.stale
         failed = stale & self._failed(op)
-        stuck = failed | (stale & (found.absent | self._upstream_stuck(op)))
+        absent = found.absent if self.observed else self._too_early(op)
+        stuck = failed | (stale & (absent | self._upstream_stuck(op)))
         self._along_own_past(op, stale, stuck)
         self.stuck[op.name] = stuck
         return {name: self._codes(name, stale, failed, stuck) for name in op.outputs}
@@ -286,6 +291,15 @@ class _Maker:
             if keys:
                 at = self.facts.spaces[name].ordinals(keys)
                 mask[at[at >= 0]] = True
+        return mask
+
+    def _too_early(self, op: Op) -> np.ndarray:
+        """Which partitions map to upstream windows that have not closed."""
+        mask = np.zeros(self.facts.spaces[op.name].n, bool)
+        for read in op.inputs:
+            short = self.wiring.edge(op, read).short
+            if short is not None:
+                mask |= short
         return mask
 
     def _upstream_stuck(self, op: Op) -> np.ndarray:
@@ -393,7 +407,7 @@ def heat_map(status: Status) -> str:
         )
     height = _ROW * len(status.rows) + 4
     if span is not None:
-        shapes += _axis(span, left, height)
+        shapes += _axis(span, _zone(status), left, height)
         height += 18
     return svg.drawing(left + _WIDTH + 210, height, *shapes, label="partitions by state")
 
@@ -426,7 +440,7 @@ def _cells(row: AssetStatus, left: float, y: float, span: tuple[int, int] | None
             scale = _WIDTH / len(row.codes)
             x = left + scale * cell.first
             width = scale * (cell.last - cell.first + 1)
-        gap = 1.0 if width > 4 else 0.0
+        gap = 1.0 if width > 6 else 0.0
         fill = {"fill": svg.colour(cell.state), "fill_opacity": svg.opacity(cell.state)}
         tip = _cell_tip(row, cell)
         shapes.append(svg.rect(x, y, max(width - gap, 0.8), 15, tip, **fill))
@@ -439,13 +453,19 @@ def _cell_tip(row: AssetStatus, cell: Cell) -> str:
     return f"{row.asset} {where}: {cell.state}" + (f" ({cell.share:.0%} of them)" if many else "")
 
 
-def _axis(span: tuple[int, int], left: float, y: float) -> list[str]:
-    """The dates at both ends and in the middle, so far as they differ."""
+def _zone(status: Status) -> tzinfo:
+    """The zone of the first row that stands on the axis."""
+    row = next(row for row in status.rows if _windows(row) is not None)
+    return ZoneInfo(row.space.definition.zone_name)
+
+
+def _axis(span: tuple[int, int], zone: tzinfo, left: float, y: float) -> list[str]:
+    """The dates (or times) at both ends and in the middle."""
     shapes = [svg.line(left, y, left + _WIDTH, y)]
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        at = moment(int(span[0] + share * (span[1] - span[0])) * 1_000_000)
+        at = moment(int(span[0] + share * (span[1] - span[0])) * 1_000_000).astimezone(zone)
         long = span[1] - span[0] > 3 * 86_400
-        label = f"{at:%Y-%m-%d}" if long else f"{at:%m-%d %H:%M}Z"
+        label = f"{at:%Y-%m-%d}" if long else f"{at:%m-%d %H:%M}"
         style = {"text_anchor": anchor, "font_size": 10.5, "opacity": 0.7}
         shapes.append(svg.text(left + share * _WIDTH, y + 13, label, **style))
     return shapes
