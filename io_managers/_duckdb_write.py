@@ -21,12 +21,16 @@ _EXACT = 2**53  # float64 holds every integer up to here
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """One table's part in a publish: staged rows (or none) that replace a partition's."""
+    """One table's part in a publish: staged rows (or none) that replace a partition's.
+
+    ``columns`` is the id of the staged rows' columns.
+    """
 
     target: Target
     role: str
-    staging: str | None
     schema_name: str
+    staging: str = ""
+    columns: str = ""
 
     def make_room(self, session: Session) -> Table | None:
         """The asset's table, made or widened for the new rows; None when none is needed.
@@ -36,9 +40,9 @@ class Swap:
         """
         environment, asset = self.target.environment, self.target.asset
         table = catalog.table_of(session, environment, asset, self.role)
-        if self.staging is None:
+        if not self.staging:
             return table
-        new = self._new_columns(session)
+        new = catalog.schemas(session, [self.columns])[self.columns]
         if table is None:
             return self._create(session, new)
         _widen(session, self.target, self.role, table, new, self._source)
@@ -46,17 +50,7 @@ class Swap:
 
     @property
     def _source(self) -> str:
-        return f"_assets.{quote_identifier(self.staging or '')}"
-
-    def _columns_id(self, session: Session) -> str:
-        found = catalog.staged_columns(session, self.staging or "")
-        if found is None:
-            raise AssertionError(f"{self.staging} was there when the transaction began")
-        return found
-
-    def _new_columns(self, session: Session) -> pa.Schema:
-        name = self._columns_id(session)
-        return catalog.schemas(session, [name])[name]
+        return f"_assets.{quote_identifier(self.staging)}"
 
     def _create(self, session: Session, new: pa.Schema) -> Table:
         # Column by column: in DuckDB 2.0.0 rows that are inserted into a table made by CREATE
@@ -77,10 +71,9 @@ class Swap:
 
     def insert(self, session: Session, table: Table) -> None:
         """Move the staged rows in."""
-        if self.staging is None:
+        if not self.staging:
             return
         session.run(f"INSERT INTO {table.sql} BY NAME SELECT * FROM {self._source}")
-        catalog.note_columns(session, self.target, self.role, self._columns_id(session))
         catalog.drop_staged(session, [self.staging])
 
 

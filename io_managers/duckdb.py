@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -202,12 +201,13 @@ class DuckDBTables:
             return  # published already: a repeated call
         if fence is not None and fence.token >= target.token:
             raise _lost(staged, fence.token, fence.run)
-        for name in _staging_tables(staged):
-            if catalog.staged_columns(session, name) is None:
-                raise _unstaged(staged)
-        catalog.raise_fence(session, staged, fact, known=fence is not None)
+        names = _staging_tables(staged)
+        columns = [catalog.staged_columns(session, name) or "" for name in names]
+        if not all(columns):
+            raise _unstaged(staged)
+        catalog.raise_fence(session, staged, columns, fact, known=fence is not None)
         reach("publish.fenced")
-        swaps = self._swaps(staged)
+        swaps = self._swaps(target, names, columns)
         tables = [(swap, swap.make_room(session)) for swap in swaps]
         there = [(swap, table) for swap, table in tables if table is not None]
         for swap, table in there:
@@ -217,13 +217,16 @@ class DuckDBTables:
             swap.insert(session, table)
         reach("publish.inserted")
 
-    def _swaps(self, staged: Staged) -> list[Swap]:
+    def _swaps(self, target: Target, names: list[str], columns: list[str]) -> list[Swap]:
         from io_managers import _duckdb_write as writing
 
-        schema = self._schema_of(staged.target.environment)
-        names = itertools.chain(_staging_tables(staged), itertools.repeat(None))
-        roles = (writing.ROWS, writing.REJECTS)
-        return [writing.Swap(staged.target, role, next(names), schema) for role in roles]
+        schema = self._schema_of(target.environment)
+        return [
+            writing.Swap(target, role, schema, name, column)
+            for role, name, column in zip(
+                (writing.ROWS, writing.REJECTS), [*names, "", ""], [*columns, "", ""], strict=False
+            )
+        ]
 
     def _confirmed(self, staged: Staged) -> Receipt:
         """The receipt, from the fence row as it is now: DuckDB commits a broken transaction
