@@ -1,0 +1,88 @@
+"""The ``assets`` command: reads options, calls the project, prints. It decides nothing itself.
+
+A command's start is felt a hundred times a day, so each command's module is imported when it is
+called, and rich only where something moves on a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+STOPPED = 130
+"""The exit code after Ctrl-C, or after "no" to a question."""
+
+_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line (the process's own unless given) and end the process."""
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    code = _flush(code)
+    if code == STOPPED:
+        # A stopped run may leave a step's thread in the middle of a long call: don't wait for it.
+        os._exit(code)
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line in this process; its exit code."""
+    from assets_core.errors import AssetsError
+
+    _never_fail_to_print()
+    try:
+        return _dispatch(list(arguments))
+    except AssetsError as error:
+        from assets_core.cli.failing import show_error
+
+        show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:  # noqa: BLE001 - the last place where a bug can say what it is
+        from assets_core.cli.failing import show_unforeseen
+
+        show_unforeseen(error)
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from assets_core.cli.completing import completes, print_completions
+
+    if completes(os.environ):
+        return print_completions()
+    from assets_core.cli.app import command
+
+    try:
+        command().main(arguments, prog_name="assets")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _never_fail_to_print() -> None:
+    """What a terminal's encoding lacks is escaped instead of raised about."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _flush(code: int) -> int:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    return code
+
+
+def _reader_left() -> int:
+    """``assets list | head`` has seen enough; Python's own flush at exit must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return _BROKEN_PIPE

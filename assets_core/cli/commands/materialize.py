@@ -1,0 +1,209 @@
+"""`assets materialize` and `assets accept`: what changes what is current."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assets_core.cli import STOPPED, options
+from assets_core.cli.commands.plan import print_plan
+from assets_core.cli.screen import print_json, stderr, stdout
+from assets_core.cli.session import line_of, project, say_code_warnings, say_recovered
+from assets_core.errors import UsageError
+from assets_core.observe.format import count, reference
+
+if TYPE_CHECKING:
+    from assets_core.execute.result import RunResult
+    from assets_core.plan import Plan
+    from assets_core.project import Project
+
+
+class Executor(Enum):
+    """Where steps run."""
+
+    thread = "thread"
+    process = "process"
+
+
+def materialize(
+    ctx: typer.Context,
+    selection: options.Selection = None,
+    select: options.Select = None,
+    partition: options.Partition = None,
+    partitions: options.Partitions = None,
+    force: options.Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and stop, as `assets plan` does.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start nothing more after the first failed step.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=1024,
+            metavar="N",
+            help="How many steps run at a time [default: one per processor].",
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[
+        Executor | None,
+        typer.Option(
+            "--executor",
+            help="Where steps run whose asset does not say: threads, or worker processes.",
+            show_default=False,
+        ),
+    ] = None,
+    include_open: options.IncludeOpen = False,
+    config: options.Config = None,
+    allow_schema_change: Annotated[
+        bool,
+        typer.Option(
+            "--allow-schema-change", help="Let outputs of a strict schema change it this once."
+        ),
+    ] = False,
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Build what is stale in the selection, and nothing else.
+
+    Without --partition or --partitions that means every closed partition: the plan is shown
+    first, and on a terminal you are asked.
+    """
+    with project(ctx, options.parse_config(config)) as loaded:
+        assets, keys = options.both(selection, select), options.both(partition, partitions)
+        made = loaded.plan(assets, keys, force=force, include_open=include_open)
+        say_recovered(loaded)
+        say_code_warnings(loaded)
+        if dry_run:
+            print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
+            return
+        if keys is None and made:
+            ask(made, "Materialize", yes=yes, quiet=as_json)
+        command = line_of(
+            ctx,
+            "materialize",
+            [
+                ("--select", assets or []),
+                ("--partition", partition or []),
+                ("--partitions", partitions or []),
+                ("--force", force),
+                ("--fail-fast", fail_fast),
+                ("--jobs", jobs),
+                ("--executor", executor.value if executor else None),
+                ("--include-open", include_open),
+                ("--config", config or []),
+                ("--allow-schema-change", allow_schema_change),
+                ("--yes", keys is None),
+            ],
+        )
+        result = _run(
+            loaded,
+            made,
+            jobs=jobs,
+            fail_fast=fail_fast,
+            executor=executor.value if executor else None,
+            allow_schema_change=allow_schema_change,
+            command=command,
+            as_json=as_json,
+        )
+    raise typer.Exit(result.exit_code)
+
+
+def _run(
+    loaded: Project,
+    made: Plan,
+    *,
+    jobs: int | None,
+    fail_fast: bool,
+    executor: str | None,
+    allow_schema_change: bool,
+    command: str,
+    as_json: bool,
+) -> RunResult:
+    """Execute the plan under a progress display, and print what came of it."""
+    from assets_core.cli.progress import watching
+    from assets_core.cli.stopping import two_steps
+    from assets_core.cli.summary import print_summary
+
+    with two_steps(), watching(len(made)) as (watched, on_event):
+        result = loaded.materialize(
+            plan=made,
+            jobs=jobs,
+            fail_fast=fail_fast,
+            executor=executor,
+            allow_schema_change=allow_schema_change,
+            on_event=on_event,
+            command=command,
+        )
+    for item in result.recovered:
+        stderr().line(f"Recovered: {item}", "yellow")
+    if as_json:
+        print_json(result.to_dict())
+    elif not result.run_id:
+        stdout().line("Nothing to do: everything selected is fresh.", "green")
+    else:
+        print_summary(stdout(), loaded, made, result, watched)
+    return result
+
+
+def ask(made: Plan, verb: str, *, yes: bool, quiet: bool) -> None:
+    """Show the plan and have it confirmed, unless ``yes``.
+
+    Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
+    """
+    if not quiet:
+        print_plan(stdout(), made)
+    if yes:
+        return
+    if quiet or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"This would {verb.lower()} {count(len(made), 'asset partition')}, "
+            "and there is nobody to ask.",
+            hint="Add --yes, or say which with --partition or --partitions.",
+        )
+    sys.stdout.flush()
+    if not typer.confirm(f"{verb} {count(len(made), 'asset partition')}?", err=True):
+        stderr().line("Nothing was done.")
+        raise typer.Exit(STOPPED)
+
+
+def accept(
+    ctx: typer.Context,
+    selection: options.Selection = None,
+    select: options.Select = None,
+    partition: options.Partition = None,
+    partitions: options.Partitions = None,
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Take stale partitions as right: stamp them with the code and inputs of now.
+
+    For a change that is known not to alter the output. Nothing runs; what is missing stays
+    missing.
+    """
+    with project(ctx) as loaded:
+        assets, keys = options.both(selection, select), options.both(partition, partitions)
+        made = loaded.plan(assets, keys)
+        say_recovered(loaded)
+        if made:
+            ask(made, "Accept", yes=yes, quiet=as_json)
+        accepted = loaded.accept(assets, keys)
+        if as_json:
+            print_json({"accepted": [{"asset": a, "partition": p} for a, p in accepted]})
+            return
+        screen = stdout()
+        if not accepted:
+            screen.line("Nothing to accept: nothing selected is stale.", "green")
+            return
+        screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
+        screen.lines(f"  {reference(asset, key)}" for asset, key in accepted[:20])
+        if len(accepted) > 20:
+            screen.line(f"  and {len(accepted) - 20:,} more")

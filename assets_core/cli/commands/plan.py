@@ -1,0 +1,91 @@
+"""`assets plan`: what would run, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from assets_core.cli import options
+from assets_core.cli.screen import Screen, print_json, stdout
+from assets_core.cli.session import project, say_code_warnings, say_recovered
+from assets_core.observe.format import count, one_line
+
+if TYPE_CHECKING:
+    from assets_core.observe.display import PlanGroup
+    from assets_core.plan import Plan, Step
+
+STATUS_STYLES = {"must": "yellow", "may": "cyan", "blocked": "red"}
+_MOST_LINES = 60
+
+
+def plan(
+    ctx: typer.Context,
+    selection: options.Selection = None,
+    select: options.Select = None,
+    partition: options.Partition = None,
+    partitions: options.Partitions = None,
+    force: options.Force = False,
+    include_open: options.IncludeOpen = False,
+    config: options.Config = None,
+    each: bool = typer.Option(False, "--each", help="A line for each partition, not for groups."),
+    as_json: options.Json = False,
+) -> None:
+    """What would run, and why.
+
+    "must" runs; "may" runs only if what it reads really comes out different.
+    """
+    with project(ctx, options.parse_config(config)) as loaded:
+        made = loaded.plan(
+            options.both(selection, select),
+            options.both(partition, partitions),
+            force=force,
+            include_open=include_open,
+        )
+        say_recovered(loaded)
+        say_code_warnings(loaded)
+        if as_json:
+            print_json(made.to_dict())
+        elif each:
+            _print_each(stdout(), made)
+        else:
+            print_plan(stdout(), made)
+
+
+def print_plan(screen: Screen, made: Plan) -> None:
+    """The plan, a line per asset and cause."""
+    from assets_core.observe.display import plan_groups, plan_title
+
+    groups = plan_groups(made)
+    screen.line(plan_title(made), "bold" if groups else "green")
+    screen.table((), [_group_row(group) for group in groups[:_MOST_LINES]], indent=2)
+    if len(groups) > _MOST_LINES:
+        screen.line(f"  and {count(len(groups) - _MOST_LINES, 'more line')}; see all with --each")
+
+
+def _group_row(group: PlanGroup) -> list[str | tuple[str, str]]:
+    number = f"({count(group.count)})" if group.count > 1 else ""
+    status = (group.status, STATUS_STYLES[group.status])
+    return [(group.asset, "bold"), group.where, number, status, one_line(group.why)]
+
+
+def _print_each(screen: Screen, made: Plan) -> None:
+    """A line per asset partition, printed as it is found: a plan may be very long."""
+    from assets_core.observe.display import plan_title
+
+    screen.line(plan_title(made), "bold")
+    for step in made.steps():
+        status = screen.paint(f"{step.status:<7}", STATUS_STYLES[step.status])
+        screen.line(f"{status}  {step}  {'; '.join(_reasons(step))}")
+    for waiting in made.waiting():
+        missing = ", ".join(f"{asset}@{key}" for asset, key in waiting.missing[:3])
+        more = f" and {count(len(waiting.missing) - 3)} more" if len(waiting.missing) > 3 else ""
+        where = f"{waiting.asset}@{waiting.partition}"
+        screen.line(f"{screen.paint('blocked', 'red')}  {where}  waits for {missing}{more}")
+
+
+def _reasons(step: Step) -> Iterator[str]:
+    for reason in step.reasons:
+        told = reason.detail if reason.detail.startswith(reason.kind) else ""
+        yield one_line(told or f"{reason.kind}: {reason.detail}".removesuffix(": "))

@@ -1,0 +1,84 @@
+"""`assets repair` and `assets doctor`: putting right, and telling what is not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from assets_core.cli import options
+from assets_core.cli.screen import Screen, print_json, stdout
+from assets_core.cli.session import project, say_recovered
+from assets_core.errors import AssetsError
+from assets_core.observe.format import count, first_line, reference
+
+_STYLES = {"ok": "green", "warn": "yellow", "error": "bold red"}
+
+
+def repair(
+    ctx: typer.Context,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every current version and its checksums.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Recover runs that died, mend the folders that others read, remove leftovers.
+
+    Ends with 1 when --verify finds damage.
+    """
+    with project(ctx) as loaded:
+        found = loaded.repair(verify=verify)
+        say_recovered(loaded)
+        if as_json:
+            print_json(found)
+        else:
+            _print_repair(stdout(), found, verify=verify)
+    if found["damaged"]:
+        raise typer.Exit(1)
+
+
+def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool) -> None:
+    screen.line(f"{count(found['exposed'], 'view')} checked and mended")
+    screen.line(f"{count(found['swept'], 'leftover')} removed")
+    if verify:
+        screen.line(f"{count(found['verified'], 'version')} read and verified")
+    for damage in found["damaged"]:
+        where = screen.paint(reference(damage["asset"], damage["partition"]), "bold")
+        screen.line(
+            f"{screen.paint('damaged', 'bold red')}  {where}  {first_line(damage['problem'])}"
+        )
+    if found["damaged"]:
+        screen.line("Build what is damaged again with: assets materialize --force …")
+
+
+def doctor(ctx: typer.Context, as_json: options.Json = False) -> None:
+    """Check settings, versions, definitions and stores. Ends with 1 when something is wrong."""
+    found = _examine(ctx)
+    if as_json:
+        print_json({"checks": found})
+    else:
+        _print_doctor(stdout(), found)
+    if any(entry["status"] == "error" for entry in found):
+        raise typer.Exit(1)
+
+
+def _examine(ctx: typer.Context) -> list[dict[str, str]]:
+    """The project's own checks; when it can't even be loaded, that."""
+    try:
+        with project(ctx) as loaded:
+            return loaded.doctor()
+    except AssetsError as error:
+        detail = error.message + "".join(f"; {n}: {v}" for n, v in error.facts.items())
+        return [{"name": "project", "status": "error", "detail": detail, "hint": error.hint}]
+
+
+def _print_doctor(screen: Screen, found: list[dict[str, str]]) -> None:
+    for entry in found:
+        sign = screen.paint(f"{entry['status']:<5}", _STYLES[entry["status"]])
+        name = screen.paint(entry["name"], "bold")
+        screen.line(f"{sign}  {name}: {first_line(entry['detail'])}")
+        if entry["hint"]:
+            screen.line(f"       {entry['hint']}")
+    wrong = [sum(e["status"] == status for e in found) for status in ("error", "warn")]
+    if not any(wrong):
+        screen.line("All is well.", "green")

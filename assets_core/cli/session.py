@@ -1,0 +1,127 @@
+"""One command's project: opened with the shared options, and what it has to tell besides."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from assets_core.cli.screen import stderr
+
+if TYPE_CHECKING:
+    import typer
+
+    from assets_core.project import Project
+
+SHARED = ("module", "root", "environment", "state")
+
+
+class Named(TypedDict, total=False):
+    """The shared options."""
+
+    module: str
+    root: str
+    environment: str
+    state: str
+
+
+def named_by(ctx: typer.Context) -> Named:
+    """The shared options that were given, before the command or after it."""
+    given = {name: ctx.meta[f"assets.{name}"] for name in SHARED if f"assets.{name}" in ctx.meta}
+    return cast("Named", given)
+
+
+@contextmanager
+def project(
+    ctx: typer.Context, config: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[Project]:
+    """Load the project that the options and settings name; close it at the end.
+
+    Says on stderr which module was loaded when that is not plain, and what was recovered of runs
+    that died.
+    """
+    from assets_core.project import Project
+
+    given = named_by(ctx)
+    with Project.from_module(**given, config=config) as loaded:
+        if "module" not in given:
+            _say_what_was_loaded(loaded)
+        try:
+            yield loaded
+        finally:
+            say_recovered(loaded)
+
+
+def _say_what_was_loaded(loaded: Project) -> None:
+    """Say where the definitions came from, unless from the obvious place."""
+    name = loaded.settings.module
+    found = sys.modules.get(Path(name).stem if name.endswith(".py") or "/" in name else name)
+    file = getattr(found, "__file__", None)
+    if file is None:
+        return
+    here = Path.cwd()
+    if Path(file) not in (here / "definitions" / "__init__.py", here / "definitions.py"):
+        stderr().line(f"Definitions: {shown_path(file)}", "dim")
+
+
+def shown_path(file: str | Path) -> str:
+    """A path relative to the working directory where it lies below it."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)
+
+
+def say_recovered(loaded: Project) -> None:
+    """Tell what was mended of runs that died."""
+    for item in loaded.take_recovered():
+        stderr().line(f"Recovered: {item}", "yellow")
+
+
+_MOST_WARNINGS = 3
+
+
+def say_code_warnings(loaded: Project) -> None:
+    """Tell what of the code could not be followed, so that a change there may go unseen."""
+    found = [f"{name}: {w}" for name, ws in loaded.code_warnings.items() for w in ws]
+    screen = stderr()
+    for text in found[:_MOST_WARNINGS]:
+        screen.line(f"Code version of {text}", "yellow")
+    if len(found) > _MOST_WARNINGS:
+        screen.line(f"and {len(found) - _MOST_WARNINGS:,} more; see: assets doctor", "yellow")
+
+
+def line_of(ctx: typer.Context, command: str, words: Iterable[tuple[str, object]]) -> str:
+    """A command line that says the same again, to be shown, stored and copied.
+
+    ``words`` are pairs of an option and its value; True gives the option alone, None, False and
+    empty lists nothing, a list repeats it. Passwords are left out: what is stored is read by many.
+    """
+    parts = ["assets", command]
+    given = named_by(ctx)
+    pairs: list[tuple[str, object]] = [(f"--{name}", given.get(name)) for name in SHARED]
+    for option, value in [*pairs, *words]:
+        if value is True:
+            parts.append(option)
+        elif isinstance(value, list):
+            parts += [part for one in value for part in (option, without_secrets(str(one)))]
+        elif value not in (None, False):
+            parts += [option, without_secrets(str(value))]
+    return " ".join(map(shlex.quote, parts))
+
+
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+@")
+_SECRET = re.compile(r"^([^=]*(?:secret|password|passwd|token|credential|api_?key)[^=]*=).+$", re.I)
+
+
+def without_secrets(text: str) -> str:
+    """An option's value with the password of a URL, or a secret's value, made unreadable.
+
+    >>> without_secrets("postgresql://me:hush@host/db"), without_secrets("orders.api_token=abc")
+    ('postgresql://me:***@host/db', 'orders.api_token=***')
+    """
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))

@@ -1,0 +1,243 @@
+"""What came of a run, as the command prints it: numbers by asset, errors, how to go on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assets_core.cli.failing import show_traceback
+from assets_core.cli.screen import Cell, Screen
+from assets_core.observe.display import RESULTS
+from assets_core.observe.format import (
+    count,
+    first_line,
+    human_duration,
+    ranges,
+    reference,
+)
+
+if TYPE_CHECKING:
+    from assets_core.cli.progress import Watched
+    from assets_core.execute.engine import Failure
+    from assets_core.execute.result import RunResult
+    from assets_core.partitions import KeySpace
+    from assets_core.plan import Plan
+    from assets_core.project import Project
+    from assets_core.records import Attempt
+
+_STATUS_STYLES = {"done": "green", "failed": "bold red", "blocked": "red", "interrupted": "yellow"}
+_COUNT_STYLES = {"failed": "red", "blocked": "red", "unchanged": "dim", "released": "dim"}
+_MOST_GROUPS = 10
+_TRACEBACKS = 3
+_HELPS = 5
+
+
+def print_summary(
+    screen: Screen, project: Project, plan: Plan, result: RunResult, watched: Watched
+) -> None:
+    """The whole summary of a run."""
+    _print_title(screen, result)
+    _print_counts(screen, result, watched)
+    _print_rejected(screen, watched)
+    _print_warnings(screen, plan, watched)
+    if result.failures:
+        _print_failures(screen, project, plan, result)
+    if result.blocked:
+        _print_blocked(screen, plan, result)
+    if not result.ok and result.resume:
+        screen.line()
+        screen.line(f"Resume with: {screen.paint(result.resume, 'bold')}")
+
+
+def _print_title(screen: Screen, result: RunResult) -> None:
+    status = screen.paint(result.status, _STATUS_STYLES.get(result.status, ""))
+    screen.line(
+        f"Run {result.run_id}: {status} in {human_duration(result.seconds)}, "
+        f"{count(result.rows, 'row')} written"
+    )
+
+
+def _print_counts(screen: Screen, result: RunResult, watched: Watched) -> None:
+    used = [name for name in RESULTS if result.counts.get(name)]
+    rows: list[list[Cell]] = []
+    for asset, counts in result.by_asset.items():
+        numbers = [_number(name, counts.get(name, 0)) for name in used]
+        rows.append([(asset, "bold"), *numbers, count(watched.rows[asset])])
+    if len(rows) > 1:
+        totals = [_number(name, result.counts[name]) for name in used]
+        rows.append([("in all", "dim"), *totals, count(result.rows)])
+    header = ["asset", *used, "rows"]
+    screen.table(header, rows, right=range(1, len(header)), indent=2)
+
+
+def _number(name: str, n: int) -> Cell:
+    return (count(n), _COUNT_STYLES.get(name, "")) if n else ("·", "dim")
+
+
+def _print_rejected(screen: Screen, watched: Watched) -> None:
+    for asset, n in watched.rejected.items():
+        text = f"{count(n, 'row')} of {asset} set aside; see: assets rejects {shlex.quote(asset)}"
+        screen.line(text, "yellow")
+
+
+def _print_warnings(screen: Screen, plan: Plan, watched: Watched) -> None:
+    groups = group_alike(
+        (asset, text, key) for (asset, text), keys in watched.warnings.items() for key in keys
+    )
+    for group in groups[:_MOST_GROUPS]:
+        where = _where(plan, group)
+        screen.line(f"{screen.paint('warning', 'yellow')}  {where}  {group.text}")
+    if len(groups) > _MOST_GROUPS:
+        screen.line(f"and {count(len(groups) - _MOST_GROUPS, 'more kind')} of warnings", "yellow")
+
+
+# --------------------------------------------------------------------------------------------
+# Failures
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Partitions of one asset about which the same is said; ``text`` is what the first says."""
+
+    asset: str
+    text: str
+    partitions: list[str]
+
+
+def group_alike(items: Iterable[tuple[str, str, str]]) -> list[Alike]:
+    """``(asset, text, partition)`` grouped by asset and text, numbers and keys left out of it."""
+    groups: dict[tuple[str, str], Alike] = {}
+    for asset, text, partition in items:
+        pattern = _NUMBERS.sub("#", text.replace(partition, "#"))
+        group = groups.setdefault((asset, pattern), Alike(asset, text, []))
+        group.partitions.append(partition)
+    return list(groups.values())
+
+
+_NUMBERS = re.compile(r"\d+(?:[.,:T-]\d+)*")
+
+
+def _where(plan: Plan, group: Alike) -> str:
+    if len(group.partitions) == 1:
+        return reference(group.asset, group.partitions[0])
+    return f"{group.asset} {key_ranges(plan.facts.spaces[group.asset], group.partitions)}"
+
+
+def key_ranges(space: KeySpace, keys: Sequence[str]) -> str:
+    """Keys in order, runs of them as ranges, with their number."""
+    ordinals = space.ordinals(keys)
+    shown = ranges(np.unique(ordinals[ordinals >= 0]), space)
+    return f"{shown} ({count(len(keys))})"
+
+
+def _print_failures(screen: Screen, project: Project, plan: Plan, result: RunResult) -> None:
+    tracebacks = _tracebacks(project.attempts(result.run_id))
+    groups = group_alike((f.asset, f.error, f.partition) for f in result.failures)
+    by_place = {(f.asset, f.partition): f for f in result.failures}
+    screen.line()
+    screen.line(f"{count(len(result.failures), 'step')} failed", "bold red")
+    for i, group in enumerate(groups[:_MOST_GROUPS]):
+        first = by_place[group.asset, group.partitions[0]]
+        _print_failure(screen, plan, group, first, result.run_id)
+        told = tracebacks.get((first.asset, first.partition), "")
+        if told and i < _TRACEBACKS:
+            show_traceback(screen, told, indent="    ")
+    if len(groups) > _MOST_GROUPS:
+        more = count(len(groups) - _MOST_GROUPS, "more kind")
+        screen.line(f"  and {more} of errors; see: assets runs {result.run_id}")
+
+
+def _print_failure(screen: Screen, plan: Plan, group: Alike, first: Failure, run: str) -> None:
+    tries = f" after {first.attempts} tries" if first.attempts > 1 else ""
+    screen.line(f"  {screen.paint(_where(plan, group), 'bold')}{tries}")
+    lines = [line for line in first.details.splitlines() if line.strip()] or [first.error]
+    for line in lines[:_DETAIL_LINES]:
+        screen.line(f"    {first_line(line, 300)}")
+    words = ["assets", "logs", run, first.asset, first.partition]
+    screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
+
+
+_DETAIL_LINES = 12
+
+
+def _tracebacks(attempts: Iterable[Attempt]) -> dict[tuple[str, str], str]:
+    """The newest traceback of each asset partition; attempts come newest first."""
+    found: dict[tuple[str, str], str] = {}
+    for attempt in attempts:
+        if attempt.traceback:
+            found.setdefault((attempt.asset, attempt.partition), attempt.traceback)
+    return found
+
+
+# --------------------------------------------------------------------------------------------
+# Blocked
+
+
+def _print_blocked(screen: Screen, plan: Plan, result: RunResult) -> None:
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for asset, partition, reason in result.blocked:
+        by_reason.setdefault((asset, reason), []).append(partition)
+    groups = [Alike(asset, reason, keys) for (asset, reason), keys in by_reason.items()]
+    screen.line()
+    screen.line(f"{count(len(result.blocked), 'step')} blocked", "bold red")
+    for group in groups[:_MOST_GROUPS]:
+        screen.line(f"  {screen.paint(_where(plan, group), 'bold')}  {first_line(group.text, 200)}")
+    if len(groups) > _MOST_GROUPS:
+        screen.line(f"  and {sum(len(g.partitions) for g in groups[_MOST_GROUPS:]):,} more")
+    for line in helping_commands(plan):
+        screen.line(f"  {line}")
+
+
+def helping_commands(plan: Plan) -> list[str]:
+    """What would unblock what waits for upstream partitions outside the selection."""
+    missing = _missing(plan)
+    lines = []
+    for asset, ordinals in missing.items():
+        space = plan.facts.spaces[asset]
+        if plan.graph.assets[asset].kind == "source":
+            lines.append(f"Not there (yet): source {asset}, {ranges(ordinals, space)}")
+        else:
+            lines.append(f"Build it with: {_build_command(plan, asset, ordinals)}")
+    more = len(lines) - _HELPS
+    return [*lines[:_HELPS], *([f"and {count(more, 'more asset')}"] if more > 0 else [])]
+
+
+def _missing(plan: Plan) -> dict[str, np.ndarray]:
+    """Missing upstream partitions that are not in the plan, as ordinals by asset."""
+    planned = {batch.op.name: batch.ordinals for batch in plan.batches}
+    waiting = {batch.op.name: batch.ordinals for batch in plan.waiting_batches}
+    found: dict[str, np.ndarray] = {}
+    for batch in plan.waiting_batches:
+        mask = np.zeros(plan.facts.spaces[batch.op.name].n, bool)
+        mask[batch.ordinals] = True
+        for read in batch.op.inputs:
+            gone = plan.wiring.edge(batch.op, read).cover(mask)
+            gone &= plan.facts.assets[read.asset].id == 0
+            upstream = plan.graph.op_of[read.asset].name
+            for known in (planned.get(upstream), waiting.get(upstream)):
+                if known is not None:
+                    gone[known] = False
+            if gone.any():
+                found[read.asset] = np.union1d(
+                    found.get(read.asset, np.zeros(0, np.int64)), np.flatnonzero(gone)
+                )
+    return found
+
+
+def _build_command(plan: Plan, asset: str, ordinals: np.ndarray) -> str:
+    space = plan.facts.spaces[asset]
+    words = ["assets", "materialize", f"+{asset}"]
+    if plan.environment != "prod":
+        words += ["--environment", plan.environment]
+    first, last = space.key(int(ordinals[0])), space.key(int(ordinals[-1]))
+    if plan.graph.assets[asset].partitions.dimensions:
+        one = first == last
+        words += ["--partition", first] if one else ["--partitions", f"{first}..{last}"]
+    else:
+        words.append("--yes")
+    return shlex.join(words)
