@@ -316,7 +316,7 @@ class World(RuleBasedStateMachine):
         result = self.project.materialize(plan=plan, jobs=jobs)
         expected: list[tuple[str, str]] = []
         self._run_model(chosen, expected)
-        assert sorted(self.called) == sorted(expected)
+        assert sorted(self.called) == sorted(expected), result.failures
         assert {(f.asset, f.partition) for f in result.failures} == self.failing & set(expected)
 
     @rule(after=st.integers(0, 8), jobs=st.sampled_from([1, 2]))

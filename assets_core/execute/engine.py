@@ -277,6 +277,9 @@ class Engine:
                 for worker in workers:
                     worker.start()
                 self._wait()
+            if self._error is not None:
+                self.stop("the state store or the machinery failed")
+                self._wait_for_running(self.options.grace)
         except KeyboardInterrupt:
             self.stop("interrupted")
             self._wait_for_running(self.options.grace)
