@@ -320,9 +320,7 @@ def materializations(
     limit: int | None,
 ) -> list[Materialization]:
     """Newest first; every argument that is given narrows them down."""
-    conditions, values = [], {}
-    if asset is not None:
-        conditions.append(_log.c.asset == asset_number(connection, environment, asset))
+    conditions, values = [_of_asset(connection, environment, asset)], {}
     if partition is not None:
         conditions.append(_log.c.partition == partition)
     if ids is not None:
@@ -331,17 +329,19 @@ def materializations(
     if run is not None:
         numbers = select(tables.runs.c.id).where(tables.runs.c.run == run)
         conditions.append(_log.c.run == numbers.scalar_subquery())
-    # The newest are found in an index alone, and only they are read.
-    chosen = (
-        select(_log.c.id)
-        .join(tables.assets, tables.assets.c.id == _log.c.asset)
-        .where(tables.assets.c.environment == environment, *conditions)
-        .order_by(_log.c.id.desc())
-        .limit(limit)
-        .correlate(None)
-    )
-    found = _facts().where(_log.c.id.in_(chosen)).order_by(_log.c.id.desc())
+    # The newest are found first, in an index alone, and only they are read.
+    chosen = select(_log.c.id).where(*conditions).order_by(_log.c.id.desc()).limit(limit)
+    found = _facts().where(_log.c.id.in_(chosen.correlate(None))).order_by(_log.c.id.desc())
     return _read_facts(connection, found, values)
+
+
+def _of_asset(connection: Connection, environment: str, asset: str | None) -> ColumnElement[bool]:
+    if asset is not None:
+        number = asset_number(connection, environment, asset)
+        return _log.c.asset == (-1 if number is None else number)
+    # All of an environment: best read from the newest on, not asset by asset.
+    own = select(tables.assets.c.id).where(tables.assets.c.environment == environment)
+    return unindexed(_log.c.asset).in_(own)
 
 
 def version_as_of(
