@@ -69,6 +69,13 @@ def test_margin_is_measured_at_landing(world: World) -> None:
     assert "1 h late" in str(history(world))
 
 
+def test_a_rebuild_after_the_deadline_is_not_called_late(world: World) -> None:
+    deadline = micros("2024-01-03T08:00:00")
+    world.build("clean", "2024-01-02", at="2024-01-03T06:00:00", deadline=deadline)
+    world.build("clean", "2024-01-02", at="2024-01-05T06:00:00", deadline=deadline)
+    assert "late" not in str(history(world))
+
+
 def test_without_a_deadline_there_is_no_margin(world: World) -> None:
     world.build("clean", "2024-01-02")
     assert history(world).entries[0].margin is None

@@ -8,12 +8,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import pytest
 from world import World
 
-from assets_core.asset import asset, source
+from assets_core import Definitions, Partition, Project
+from assets_core.asset import asset, multi_asset, source
 from assets_core.observe.lineage import _adds_up
-from assets_core.partitions import all_partitions, daily, lag, last
+from assets_core.partitions import (
+    all_partitions,
+    daily,
+    lag,
+    last,
+    latest,
+    monthly,
+    product,
+    static,
+)
 from assets_core.records import Version
 
 DAYS = daily("2024-01-01")
@@ -280,3 +291,59 @@ def test_html_draws_the_assets_and_escapes(world: World) -> None:
     html = world.upstream("report", "2024-01-05")._repr_html_()
     assert "<svg" in html
     assert "landing" in html
+
+
+# --------------------------------------------------------------------------------------------
+# What the engine records
+
+
+def test_what_the_engine_builds_adds_up_through_every_kind_of_mapping(tmp_path: Path) -> None:
+    days = daily("2024-01-01", end="2024-02-03")
+    sites = static(["north", "south"])
+
+    def table(*inputs: Any) -> pa.Table:
+        return pa.table({"n": [sum(i.num_rows for i in inputs if i is not None)]})
+
+    @source(partitions=days)
+    def raw(partition: Partition) -> pa.Table:
+        return pa.table({"day": [partition.key]})
+
+    @asset(partitions=days)
+    def clean(raw: pa.Table) -> pa.Table:
+        return raw
+
+    @asset(partitions=days)
+    def trend(clean: Annotated[pa.Table, last(3)]) -> pa.Table:
+        return table(clean)
+
+    @asset(partitions=days, inputs={"before": "balance"})
+    def balance(clean: pa.Table, before: Annotated[pa.Table | None, lag(1)]) -> pa.Table:
+        return table(clean, before)
+
+    @asset(partitions=monthly("2024-01-01", end="2024-02-01"))
+    def month(trend: pa.Table) -> pa.Table:
+        return table(trend)
+
+    @asset(partitions=product(date=days, site=sites))
+    def by_site(clean: pa.Table, partition: Partition) -> pa.Table:
+        return pa.table({"site": [partition.key]})
+
+    @multi_asset(["left", "right"], partitions=days)
+    def both(by_site: pa.Table, balance: pa.Table) -> dict[str, pa.Table]:
+        return {"left": table(by_site), "right": table(balance)}
+
+    @asset
+    def total(
+        left: Annotated[pa.Table, all_partitions()],
+        right: Annotated[pa.Table, all_partitions()],
+        month: Annotated[pa.Table, latest()],
+    ) -> pa.Table:
+        return table(left, right, month)
+
+    definitions = Definitions([raw, clean, trend, balance, month, by_site, both, total])
+    with Project(definitions, root=tmp_path) as project:
+        assert project.materialize().ok
+        project.materialize("clean", "2024-01-20..2024-01-22", force=True)
+        lineage = project.lineage("total")
+        assert {node.asset for node in lineage.nodes.values()} == set(project.graph.assets)
+        assert all(node.verified for node in lineage.nodes.values())

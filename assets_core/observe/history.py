@@ -246,7 +246,8 @@ def _remarks(entry: Entry) -> str:
     parts = [first_line(entry.message, 100)]
     if entry.rejected:
         parts.append(f"{count(entry.rejected, 'row')} rejected")
-    if entry.margin is not None and entry.margin < 0:
+    # A promise is kept or broken by the first landing; a rebuild changes nothing about it.
+    if entry.margin is not None and entry.margin < 0 and entry.changed is None:
         parts.append(f"{human_duration(-entry.margin)} late")
     return "; ".join(part for part in parts if part)
 
