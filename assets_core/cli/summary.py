@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets_core.cli.failing import show_traceback
+from assets_core.cli.failing import safe, show_traceback
 from assets_core.cli.screen import Cell, Screen
 from assets_core.observe.display import RESULTS
 from assets_core.observe.format import (
@@ -143,23 +143,27 @@ def _print_failures(screen: Screen, project: Project, plan: Plan, result: RunRes
     screen.line(f"{count(len(result.failures), 'step')} failed", "bold red")
     for i, group in enumerate(groups[:_MOST_GROUPS]):
         first = by_place[group.asset, group.partitions[0]]
-        _print_failure(screen, plan, group, first, result.run_id)
-        told = tracebacks.get((first.asset, first.partition), "")
-        if told and i < _TRACEBACKS:
-            show_traceback(screen, told, indent="    ")
+        told = tracebacks.get((first.asset, first.partition), "") if i < _TRACEBACKS else ""
+        _print_failure(screen, plan, group, first, told)
+        words = ["assets", "logs", result.run_id, first.asset, first.partition]
+        screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
     if len(groups) > _MOST_GROUPS:
         more = count(len(groups) - _MOST_GROUPS, "more kind")
         screen.line(f"  and {more} of errors; see: assets runs {result.run_id}")
 
 
-def _print_failure(screen: Screen, plan: Plan, group: Alike, first: Failure, run: str) -> None:
+def _print_failure(
+    screen: Screen, plan: Plan, group: Alike, first: Failure, traceback: str
+) -> None:
+    """One kind of failure: its first line, then the user's traceback or the error's facts."""
     tries = f" after {first.attempts} tries" if first.attempts > 1 else ""
-    screen.line(f"  {screen.paint(_where(plan, group), 'bold')}{tries}")
-    lines = [line for line in first.details.splitlines() if line.strip()] or [first.error]
-    for line in lines[:_DETAIL_LINES]:
-        screen.line(f"    {first_line(line, 300)}")
-    words = ["assets", "logs", run, first.asset, first.partition]
-    screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
+    where = screen.paint(_where(plan, group), "bold")
+    screen.line(f"  {where}{tries}  {screen.paint(first_line(first.error, 300), 'red')}")
+    if traceback:
+        show_traceback(screen, traceback, indent="    ")
+        return
+    lines = safe(first.details).splitlines()[1 : _DETAIL_LINES + 1]
+    screen.lines(f"    {line}" for line in lines if line.strip())
 
 
 _DETAIL_LINES = 12

@@ -86,7 +86,7 @@ def materialize(
             print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
             return
         if keys is None and made:
-            ask(made, "Materialize", yes=yes, quiet=as_json)
+            ask(made, "Materialize", len(made), yes=yes, quiet=as_json)
         command = line_of(
             ctx,
             "materialize",
@@ -154,7 +154,13 @@ def _run(
     return result
 
 
-def ask(made: Plan, verb: str, *, yes: bool, quiet: bool) -> None:
+def recorded(made: Plan) -> int:
+    """How many of a plan's asset partitions have a materialization already."""
+    ids = (made.facts.assets[a].id[b.ordinals] for b in made.batches for a in b.op.outputs)
+    return sum(int((each > 0).sum()) for each in ids)
+
+
+def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool) -> None:
     """Show the plan and have it confirmed, unless ``yes``.
 
     Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
@@ -165,12 +171,12 @@ def ask(made: Plan, verb: str, *, yes: bool, quiet: bool) -> None:
         return
     if quiet or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
-            f"This would {verb.lower()} {count(len(made), 'asset partition')}, "
+            f"This would {verb.lower()} {count(number, 'asset partition')}, "
             "and there is nobody to ask.",
             hint="Add --yes, or say which with --partition or --partitions.",
         )
     sys.stdout.flush()
-    if not typer.confirm(f"{verb} {count(len(made), 'asset partition')}?", err=True):
+    if not typer.confirm(f"{verb} {count(number, 'asset partition')}?", err=True):
         stderr().line("Nothing was done.")
         raise typer.Exit(STOPPED)
 
@@ -193,15 +199,16 @@ def accept(
         assets, keys = options.both(selection, select), options.both(partition, partitions)
         made = loaded.plan(assets, keys)
         say_recovered(loaded)
-        if made:
-            ask(made, "Accept", yes=yes, quiet=as_json)
+        if recorded(made):
+            ask(made, "Accept", recorded(made), yes=yes, quiet=as_json)
         accepted = loaded.accept(assets, keys)
         if as_json:
             print_json({"accepted": [{"asset": a, "partition": p} for a, p in accepted]})
             return
         screen = stdout()
         if not accepted:
-            screen.line("Nothing to accept: nothing selected is stale.", "green")
+            why = "what is stale was never materialized" if made else "everything is fresh"
+            screen.line(f"Nothing to accept: {why}.", "green")
             return
         screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
         screen.lines(f"  {reference(asset, key)}" for asset, key in accepted[:20])

@@ -105,7 +105,7 @@ def full(loaded: Project, asset: Asset) -> dict[str, Any]:
             {"name": c.name, "severity": c.severity, "demands": c.describe()} for c in asset.checks
         ],
         "columns": dict(asset.columns),
-        "schema": loaded.state.schema(loaded.environment, name),
+        "schema": _schema(loaded, name),
         "schema_policy": asset.schema,
         "partition_column": asset.partition_column,
         "max_rejected": asset.max_rejected,
@@ -129,6 +129,16 @@ def full(loaded: Project, asset: Asset) -> dict[str, Any]:
             "warn_within": None if freshness.warn_within is None else str(freshness.warn_within),
         },
     }
+
+
+def _schema(loaded: Project, name: str) -> list[dict[str, Any]]:
+    """The columns that were published last; empty before that."""
+    text = loaded.state.schema(loaded.environment, name)
+    if not text:
+        return []
+    from assets_core.execute.schemas import schema_of
+
+    return [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in schema_of(text)]
 
 
 def _config(loaded: Project, name: str) -> dict[str, Any] | None:
@@ -219,7 +229,7 @@ def _input_row(read: dict[str, Any]) -> list[str]:
 
 def _column_rows(told: dict[str, Any]) -> list[list[str]]:
     """The columns that were published last, and those that are only described."""
-    types = dict(line.partition(": ")[::2] for line in told["schema"].splitlines())
+    types = {column["name"]: column["type"] for column in told["schema"]}
     names = dict.fromkeys([*types, *told["columns"]])
     return [[name, types.get(name, ""), told["columns"].get(name, "")] for name in names]
 

@@ -1,0 +1,69 @@
+"""`assets init`: a small project that works, to be changed into one's own."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assets_core.cli import options
+from assets_core.cli.screen import Screen, print_json, stdout
+from assets_core.cli.session import shown_path
+from assets_core.errors import UsageError
+
+FILES = (
+    "definitions/__init__.py",
+    "definitions/weather.py",
+    "definitions/warmest.sql",
+    "tests/test_weather.py",
+    "assets.toml",
+    "README.md",
+    ".gitignore",
+)
+"""What is made; each is kept in ``template``, folders joined by ``--``."""
+
+
+def init(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where to; made when it is not there.")
+    ] = Path(),
+    as_json: options.Json = False,
+) -> None:
+    """Start a project that works: definitions, a test, settings and a README.
+
+    Nothing that is there is overwritten.
+    """
+    in_the_way = [name for name in FILES if (directory / name).exists()]
+    if in_the_way:
+        raise UsageError(
+            "There is a project here already.",
+            facts={"folder": directory.resolve(), "in the way": ", ".join(in_the_way)},
+            hint="Choose another folder: assets init DIR",
+        )
+    for name in FILES:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(template(name), encoding="utf-8")
+    if as_json:
+        print_json({"folder": str(directory.resolve()), "files": list(FILES)})
+    else:
+        _print_next(stdout(), directory)
+
+
+def template(name: str) -> str:
+    """The text of a file to be made."""
+    stored = files("assets_core.cli") / "template" / (name.replace("/", "--").lstrip(".") + ".txt")
+    return stored.read_text(encoding="utf-8")
+
+
+def _print_next(screen: Screen, directory: Path) -> None:
+    for name in FILES:
+        screen.line(f"{screen.paint('made', 'green')}  {shown_path(directory / name)}")
+    screen.line()
+    screen.line("Next:")
+    if directory.resolve() != Path.cwd():
+        screen.line(f"  cd {directory}")
+    screen.line("  assets materialize --yes")
+    screen.line("  assets status")
