@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 
 from assets_core.contracts import Acquire, Held, Lease, Publish, Published, Refused, StateStore
 from assets_core.records import Code, Materialization, Receipt, Run
-from assets_core.state import open_store
+from assets_core.state import open_store, sqlite
 
 pytestmark = pytest.mark.crash
 
@@ -162,6 +163,45 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, more: int) -> Non
     assert (set(acknowledged) - recorded, problems) == (set(), [])
 
 
+def publish_and_checkpoint(pipe: Connection, url: str, run: str) -> None:
+    """As publish_for_ever, bringing the log in every few commits, on slots that others want too."""
+    sqlite.CHECKPOINT_BYTES, sqlite.TRUNCATE_BYTES, sqlite.CHECKPOINT_CHANGES = 20_000, 60_000, 50
+    store = open_store(url)
+    store.begin(Run(run, "prod", "running", 1), 600)
+    while True:
+        (leases,) = store.transact([Acquire(run, "prod", SLOTS)])
+        won = [lease for lease in leases if isinstance(lease, Lease)]
+        results = store.transact([Publish(fact(lease, run)) for lease in won])
+        pipe.send([result.id for result in results if isinstance(result, Published)])
+        store.snapshot("prod", ["a"])
+
+
+@pytest.mark.slow
+def test_a_storm_of_kills_among_rivals_loses_and_damages_nothing(tmp_path: Path) -> None:
+    url = url_of(tmp_path)
+    open_store(url).close()
+    rng = random.Random(20240101)
+    acknowledged: list[int] = []
+    problems: list[str] = []
+    for number in range(15):
+        with (
+            process(publish_and_checkpoint, url, f"a{number}") as (first, of_first),
+            process(publish_and_checkpoint, url, f"b{number}") as (second, of_second),
+        ):
+            acknowledged += of_first.recv() + of_second.recv()
+            for killed in (first, second):
+                time.sleep(rng.uniform(0, 0.05))
+                os.kill(killed.pid or 0, signal.SIGKILL)
+            acknowledged += received(of_first) + received(of_second)
+        store = open_store(url)
+        problems += store.check()
+        store.close()
+    store = open_store(url)
+    recorded = [one.id for one in store.materializations("prod", "a")]
+    store.close()
+    assert (set(acknowledged) - set(recorded), problems) == (set(), [])
+
+
 def killed_with_leases(url: str, store: StateStore) -> None:
     """Leave the run r1 behind, killed while it holds a lease for ten minutes."""
     with process(zombie, url, 600) as (killed, pipe):
@@ -269,7 +309,7 @@ _TEN_COMMITS = """
 import sys
 from assets_core.contracts import Beat
 from assets_core.records import Run
-from assets_core.state import open_store
+from assets_core.state import open_store, sqlite
 store = open_store(sys.argv[1])
 store.begin(Run("r1", "prod", "running", 1), 600)
 print("begun", file=open(sys.argv[2], "w"))
