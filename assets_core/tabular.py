@@ -301,7 +301,12 @@ def duckdb_cursor() -> duckdb.DuckDBPyConnection:
 
     Spills into the system's folder for temporary files, never into the working directory.
     """
-    return _database(os.getpid()).cursor()
+    return quiet(_database(os.getpid()).cursor())
+
+
+def quiet(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The connection, kept from drawing a progress bar on stdout, as it does in notebooks."""
+    return connection.execute("SET enable_progress_bar = false")
 
 
 @cache

@@ -113,6 +113,8 @@ class _Large:
 
         import duckdb
 
+        from assets_core.tabular import quiet
+
         self._folder = tempfile.TemporaryDirectory(prefix="assets-checks-")
         self.connection: duckdb.DuckDBPyConnection
         try:
@@ -120,7 +122,8 @@ class _Large:
                 **_LARGE_SETTINGS,
                 "temp_directory": f"{self._folder.name}/spill",
             }
-            self.connection = duckdb.connect(f"{self._folder.name}/rows.duckdb", config=settings)
+            path = f"{self._folder.name}/rows.duckdb"
+            self.connection = quiet(duckdb.connect(path, config=settings))
             _load(self.connection, reader, names)
         except duckdb.Error as error:
             self.close()
