@@ -189,8 +189,13 @@ class AssetFreshness:
 
     def partitions(self, *statuses: FreshnessStatus) -> Iterator[PartitionFreshness]:
         """The partitions of these statuses (all without any), in order."""
+        return self.at(self.ordinals(*statuses))
+
+    def at(self, ordinals: np.ndarray) -> Iterator[PartitionFreshness]:
+        """The partitions at these ordinals."""
         now = _micros(self.now)
-        for ordinal in self.ordinals(*statuses).tolist():
+        keys = self.space.keys(ordinals)
+        for ordinal, key in zip(ordinals.tolist(), keys, strict=True):
             landed, deadline = int(self.landed[ordinal]), int(self.deadlines[ordinal])
             margin = timedelta(microseconds=deadline - (landed or now))
             state = FreshnessState(
@@ -199,7 +204,7 @@ class AssetFreshness:
                 margin,
                 moment(landed) if landed else None,
             )
-            yield PartitionFreshness(self.asset, self.space.key(ordinal), state)
+            yield PartitionFreshness(self.asset, key, state)
 
     @property
     def promise_text(self) -> str:
@@ -295,11 +300,10 @@ def _late_lines(row: AssetFreshness) -> list[str]:
     troubled = row.ordinals("late", "warn")
     if not len(troubled):
         return []
-    found = list(row.partitions("late", "warn")) if len(troubled) <= _SHOWN else _last(row)
     lines = ["", f"{row.asset}:"]
     if len(troubled) > _SHOWN:
         lines.append(f"  {count(len(troubled) - _SHOWN)} earlier ones, of {_span(row, troubled)}")
-    cells = [["", one_line(p.partition), p.state.status, *_times(p.state)] for p in found]
+    cells = [["", one_line(p.partition), p.state.status, *_times(p.state)] for p in _last(row)]
     return lines + table((), cells)
 
 
@@ -307,10 +311,8 @@ def _span(row: AssetFreshness, troubled: np.ndarray) -> str:
     return ranges(troubled[:-_SHOWN], row.space)
 
 
-def _last(row: AssetFreshness) -> list[PartitionFreshness]:
-    keep = row.ordinals("late", "warn")[-_SHOWN:]
-    wanted = set(row.space.keys(keep))
-    return [p for p in row.partitions("late", "warn") if p.partition in wanted]
+def _last(row: AssetFreshness) -> Iterator[PartitionFreshness]:
+    return row.at(row.ordinals("late", "warn")[-_SHOWN:])
 
 
 def _times(state: FreshnessState) -> tuple[str, str]:

@@ -6,7 +6,7 @@ comes out. Nothing is decided here that `staleness` does not decide.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -429,22 +429,45 @@ def _span(status: Status) -> tuple[int, int] | None:
 
 
 def _cells(row: AssetStatus, left: float, y: float, span: tuple[int, int] | None) -> list[str]:
-    windows = _windows(row)
     shapes = []
-    for cell in row.bar(_CELLS):
-        if windows is not None and span is not None:
-            scale = _WIDTH / max(span[1] - span[0], 1)
-            x = left + scale * (int(windows[0][cell.first]) - span[0])
-            width = scale * (int(windows[1][cell.last]) - int(windows[0][cell.first]))
-        else:
-            scale = _WIDTH / len(row.codes)
-            x = left + scale * cell.first
-            width = scale * (cell.last - cell.first + 1)
-        gap = 1.0 if width > 6 else 0.0
+    cells = row.bar(_CELLS)
+    narrow = len(cells) * _GAP_FROM > _WIDTH
+    for cell in _joined(cells) if narrow else cells:
+        x, width = _extent(row, cell, span)
+        gap = 0.0 if narrow or width < _GAP_FROM else 1.0
         fill = {"fill": svg.colour(cell.state), "fill_opacity": svg.opacity(cell.state)}
         tip = _cell_tip(row, cell)
-        shapes.append(svg.rect(x, y, max(width - gap, 0.8), 15, tip, **fill))
+        shapes.append(svg.rect(left + x, y, max(width - gap, 0.8), 15, tip, **fill))
     return shapes
+
+
+_GAP_FROM = 6.0
+"""Cells of this width and more are set apart; narrower ones run together."""
+
+
+def _joined(cells: Sequence[Cell]) -> list[Cell]:
+    """Neighbouring cells of one state as one."""
+    out: list[Cell] = []
+    for cell in cells:
+        if out and out[-1].state == cell.state:
+            before, own = out[-1], cell.last - cell.first + 1
+            n = cell.last - before.first + 1
+            share = (before.share * (n - own) + cell.share * own) / n
+            out[-1] = Cell(cell.state, before.first, cell.last, share)
+        else:
+            out.append(cell)
+    return out
+
+
+def _extent(row: AssetStatus, cell: Cell, span: tuple[int, int] | None) -> tuple[float, float]:
+    """Where a cell begins and how wide it is: by its window, or by its place among all."""
+    windows = _windows(row)
+    if windows is None or span is None:
+        scale = _WIDTH / len(row.codes)
+        return scale * cell.first, scale * (cell.last - cell.first + 1)
+    scale = _WIDTH / max(span[1] - span[0], 1)
+    start, end = int(windows[0][cell.first]), int(windows[1][cell.last])
+    return scale * (start - span[0]), scale * (end - start)
 
 
 def _cell_tip(row: AssetStatus, cell: Cell) -> str:
