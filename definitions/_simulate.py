@@ -105,7 +105,7 @@ def _measure(
 def _temperature(days: float) -> float:
     season = -9.5 * math.cos((days - 16) / 365.25 * math.tau)
     weather = 2.4 * math.sin(days * 0.71) + 1.2 * math.sin(days * 1.9 + 2)
-    return 9.8 + season + weather - 2.6 * math.cos((days - 0.08) * math.tau)
+    return 11.4 + season + weather - 2.6 * math.cos((days - 0.08) * math.tau)
 
 
 def _dust(days: float, moment: datetime) -> float:
@@ -120,7 +120,7 @@ def _dust(days: float, moment: datetime) -> float:
 
 def _battery(name: str, moment: datetime) -> float:
     """Per cent left: sensors were fitted on different days and last about 400."""
-    fitted = sum(name.encode()) % 380
+    fitted = sum(name.encode()) * 37 % 400
     return max(1.0, 100 - (moment.timestamp() / 86_400 + fitted) % 400 / 4)
 
 

@@ -59,6 +59,7 @@ MONTHLY = """
 def declare(name: str, first: str, final: str) -> None:
     """The assets of one file."""
     after = date.fromisoformat(final) + timedelta(days=1)
+    next_month = (date.fromisoformat(final).replace(day=28) + timedelta(days=4)).replace(day=1)
     group = Group(name, partitions=daily(first, end=after), tags=["nab"])
 
     @group.source(name=f"{name}_lines")
@@ -86,9 +87,7 @@ def declare(name: str, first: str, final: str) -> None:
     group.sql(
         f"{name}_monthly",
         MONTHLY,
-        partitions=monthly(
-            first[:7], end=(after.replace(day=28) + timedelta(days=4)).replace(day=1)
-        ),
+        partitions=monthly(first[:7], end=next_month),
         inputs={"days": f"{name}_daily"},
     )
     if name in BY_THE_HOUR:
