@@ -1,4 +1,4 @@
-"""What one tiny asset partition costs, whole: load, run, hash, check, stage with fsync, publish, record.
+"""What one tiny asset partition costs: load, run, hash, check, stage, publish and record.
 
 The yardstick is a bare single-threaded loop that does the least that is as durable: read the
 input with ``pq.read_table``, write with ``pq.write_table``, fsync of file and folder, rename, one
@@ -61,7 +61,7 @@ def floor(folder: Path, steps: int) -> float:
         staged, final = out / f"{i}.tmp", out / f"{i}.parquet"
         pq.write_table(result, staged)
         _fsync(staged)
-        os.rename(staged, final)
+        staged.rename(final)
         _fsync(out)
         database.execute("INSERT INTO done VALUES (?, ?, ?)", (str(i), time.time(), ROWS))
     took = time.perf_counter() - began
@@ -130,7 +130,7 @@ def main() -> None:
     if options.json:
         json.dump(results, sys.stdout)
         return
-    print(f"{'steps':>8} {'floor ms':>9} {'1 job ms':>9} {'ratio':>6} {'2 jobs ms':>9} {'ratio':>6}")
+    print("   steps  floor ms  1 job ms  ratio 2 jobs ms  ratio")
     for r in results:
         print(
             f"{r['steps']:>8,} {r['floor_ms']:>9.2f} {r['one_ms']:>9.2f} {r['one_ratio']:>6.2f} "
