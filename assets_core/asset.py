@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -200,6 +201,7 @@ class Asset:
     token: Callable[..., Any] | None = None
     siblings: tuple[str, ...] = ()
     location: Location = Location("", 0)
+    names: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, with plain values."""
@@ -424,7 +426,13 @@ def _declare(function: Callable[..., Any], kind: Kind, options: Mapping[str, Any
     settings = _settings(options)
     settings.setdefault("name", getattr(function, "__name__", ""))
     settings["description"] = _description(function, settings.get("description", ""))
-    made = Asset(kind=kind, function=function, location=_location(function), **settings)
+    made = Asset(
+        kind=kind,
+        function=function,
+        location=_location(function),
+        names=_local_names(function),
+        **settings,
+    )
     return _register(made, getattr(function, "__module__", "") or "")
 
 
@@ -459,6 +467,25 @@ def sql_asset(name: str, query: str | Path, /, **options: Any) -> Asset:
     settings = _settings(options)
     made = Asset(name=name, kind="sql", sql=text, location=where, **settings)
     return _register(made, frame.f_globals.get("__name__", ""))
+
+
+def _local_names(function: Callable[..., Any]) -> dict[str, Any]:
+    """What the annotations of a function inside a function name, as it is there.
+
+    Such annotations are text that the function's module alone can't resolve.
+    """
+    notes = getattr(inspect.unwrap(function), "__annotations__", {}).values()
+    texts = [note for note in notes if isinstance(note, str)]
+    if not texts or "<locals>" not in getattr(function, "__qualname__", ""):
+        return {}
+    wanted = {name for text in texts for name in re.findall(r"[^\W\d]\w*", text)}
+    found: dict[str, Any] = {}
+    frame = _caller()
+    while frame is not None and frame.f_globals.get("__name__") == function.__module__:
+        local = frame.f_locals
+        found = {**{name: local[name] for name in wanted & local.keys()}, **found}
+        frame = frame.f_back
+    return found
 
 
 def _caller() -> Any:
@@ -508,6 +535,7 @@ def _declare_several(
         function=function,
         siblings=tuple(outs),
         location=_location(function),
+        names=_local_names(function),
         **{**shared, "description": _description(function, shared.get("description", ""))},
     )
     made = [_register(_out_of(common, name, out), module) for name, out in outs.items()]
@@ -684,7 +712,8 @@ def _hints(asset: Asset, function: Callable[..., Any]) -> dict[str, Any]:
     if not any(isinstance(note, str) for note in notes.values()):
         return notes
     try:
-        return typing.get_type_hints(plain, include_extras=True, localns=_closure(plain))
+        names = {**asset.names, **_closure(plain)}
+        return typing.get_type_hints(plain, include_extras=True, localns=names)
     except Exception as error:
         raise DefinitionError(
             f"The annotations of asset {asset.name!r} can't be resolved: {error}",

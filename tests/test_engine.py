@@ -479,8 +479,8 @@ def test_a_multi_asset_that_forgets_an_output_fails(make: MakeProject) -> None:
 def test_sql_reads_the_partitions_that_map_and_binds_the_partition(make: MakeProject) -> None:
     totals = sql_asset(
         "totals",
-        "SELECT $partition_key AS k, sum(v) AS v, $partition_end - $partition_start AS l "
-        "FROM numbers",
+        "SELECT $partition_key AS k, sum(v) AS v, "
+        "datediff('hour', $partition_start, $partition_end) AS hours FROM numbers",
         partitions=DAYS,
         inputs={"numbers": numbers().last(2)},
     )
@@ -488,7 +488,7 @@ def test_sql_reads_the_partitions_that_map_and_binds_the_partition(make: MakePro
     result = project.materialize(now=NOW)
     assert result.ok, result.failures
     row = project.load("totals", "2024-01-02").to_pylist()[0]
-    assert (row["k"], row["v"]) == ("2024-01-02", 6)
+    assert (row["k"], row["v"], row["hours"]) == ("2024-01-02", 6, 24)
 
 
 def test_each_form_of_data_is_handed_over(make: MakeProject) -> None:

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from assets_core.partitions import Partition
-
 from assets_core.asset import ContextMarker
 from assets_core.errors import OutputError
+from assets_core.partitions import Partition
 
 REASON_COLUMN = "_reason"
 """The column that rejected rows carry besides their own."""

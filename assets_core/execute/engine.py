@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from assets_core.durations import parse_duration
-from assets_core.partitions import Edge
 
 from assets_core.asset import Asset, Freshness
 from assets_core.contracts import (
@@ -34,6 +32,7 @@ from assets_core.contracts import (
     StateStore,
     Target,
 )
+from assets_core.durations import parse_duration
 from assets_core.errors import (
     AssetsError,
     LeaseLostError,
@@ -46,6 +45,7 @@ from assets_core.execute.inputs import InputData
 from assets_core.execute.recorder import Recorder
 from assets_core.execute.step import ChecksError, Made, Outcome, Runtime, Task
 from assets_core.graph import Input, Op
+from assets_core.partitions import Edge
 from assets_core.plan import Plan
 from assets_core.records import (
     Attempt,
@@ -1068,7 +1068,8 @@ def user_traceback(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, UserCodeError) else None
     if cause is None:
         return "" if isinstance(error, AssetsError) else _trace(error)
-    return _trace(cause)
+    # A worker process can't send frames; it sends the text of its traceback.
+    return str(getattr(cause, "remote_traceback", "")) or _trace(cause)
 
 
 def _trace(error: BaseException) -> str:

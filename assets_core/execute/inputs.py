@@ -11,11 +11,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any
 
-from assets_core.partitions import Partition
-
 from assets_core.asset import Asset
 from assets_core.errors import MissingDataError, OutputError, StepError
 from assets_core.graph import Input, Op
+from assets_core.partitions import Partition
 from assets_core.records import Receipt
 
 if TYPE_CHECKING:
@@ -159,6 +158,7 @@ def _paths_or_refuse(read: Input, keys: list[str], values: list[Any]) -> Any:
 
 def _source_rows(source: Asset, read: Input, keys: list[str], values: list[Any]) -> Any:
     import pyarrow as pa
+
     from assets_core.tabular import from_table, to_reader
 
     tables = []

@@ -40,7 +40,8 @@ def _run(task: Task) -> tuple[Outcome | BaseException, list[tuple[int, str, str]
 def _portable(error: Exception) -> BaseException:
     """An exception that survives the way back: its cause's traceback becomes text."""
     import pickle
-    import traceback
+
+    from assets_core.execute.engine import user_traceback
 
     cause = error.__cause__
     try:
@@ -48,8 +49,7 @@ def _portable(error: Exception) -> BaseException:
     except Exception:  # noqa: BLE001 - users' exceptions may fail to pickle in any way
         cause = RuntimeError(f"{type(cause).__name__}: {cause}")
     if error.__cause__ is not None:
-        text = "".join(traceback.format_exception(error.__cause__))
-        cause.remote_traceback = text  # type: ignore[union-attr]  # read by whoever records it
+        cause.remote_traceback = user_traceback(error)  # type: ignore[union-attr]  # read by whoever records it
     return _Carried(error, cause)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from assets_core.partitions import Partition
-
 from assets_core.errors import UserCodeError
+from assets_core.partitions import Partition
 from assets_core.sql import PARAMETERS, tables_of
 
 if TYPE_CHECKING:
@@ -28,18 +29,36 @@ def run_query(query: str, tables: dict[str, Any], partition: Partition) -> pa.Re
     Raises UserCodeError with DuckDB's message.
     """
     import duckdb
+    import pyarrow as pa
 
-    connection = _connection()
+    # A cursor of its own: a result that is still open would be in the next query's way.
+    cursor = _connection().cursor()
     try:
-        _set_zone(connection, partition)
+        _set_zone(cursor, partition)
         for name in tables_of(query):
-            connection.register(name, tables[name])
-        relation = connection.sql(query, params=_parameters(query, partition))
-        return relation.to_arrow_reader(_BATCH)
+            cursor.register(name, tables[name])
+        relation = cursor.sql(query, params=_parameters(query, partition))
+        reader = relation.to_arrow_reader(_BATCH)
     except duckdb.Error as error:
-        raise UserCodeError(
-            f"SQL: {str(error).splitlines()[0]}", facts={"message": str(error)}
-        ) from error
+        cursor.close()
+        raise _refusal(error) from error
+    return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, cursor))
+
+
+def _batches(reader: pa.RecordBatchReader, cursor: Any) -> Iterator[pa.RecordBatch]:
+    """The result's batches; what the query read is let go of at its end."""
+    import duckdb
+
+    try:
+        yield from reader
+    except duckdb.Error as error:
+        raise _refusal(error) from error
+    finally:
+        cursor.close()
+
+
+def _refusal(error: Exception) -> UserCodeError:
+    return UserCodeError(f"SQL: {str(error).splitlines()[0]}", facts={"message": str(error)})
 
 
 def _connection() -> duckdb.DuckDBPyConnection:
@@ -54,10 +73,18 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 def _set_zone(connection: duckdb.DuckDBPyConnection, partition: Partition) -> None:
     zone = getattr(getattr(partition.start, "tzinfo", None), "key", None) or "UTC"
-    if getattr(_local, "zone", None) != zone:
+    if zone != "UTC" or _machine_zone() != "UTC":
         quoted = zone.replace("'", "''")
         connection.execute(f"SET TimeZone = '{quoted}'")
-        _local.zone = zone
+
+
+@cache
+def _machine_zone() -> str:
+    """The zone that a new connection starts in."""
+    import duckdb
+
+    row = duckdb.connect(":memory:").execute("SELECT current_setting('TimeZone')").fetchone()
+    return str(row[0]) if row else ""
 
 
 def _parameters(query: str, partition: Partition) -> dict[str, Any] | None:

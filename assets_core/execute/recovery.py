@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from assets_core.contracts import Finish, Publish, Published, StateStore
 from assets_core.execute.facts import fact_from_json
 from assets_core.execute.step import Runtime
+from assets_core.faults import reach
 from assets_core.records import Materialization, Run
 
 
@@ -44,6 +45,7 @@ def recover(runtime: Runtime, store: StateStore) -> list[Recovered]:
 
 
 def _recover(runtime: Runtime, store: StateStore, run: Run) -> Recovered:
+    reach("recover.begin")
     held = store.held(run.id)
     forward = 0
     by_asset: dict[str, list[str]] = defaultdict(list)
@@ -51,9 +53,12 @@ def _recover(runtime: Runtime, store: StateStore, run: Run) -> Recovered:
         by_asset[lease.asset].append(lease.partition)
     for name, partitions in by_asset.items():
         forward += _roll_forward(runtime, store, run, name, partitions)
+    reach("recover.forwarded")
     facts = store.materializations(run.environment, None, run=run.id)
     exposed = expose(runtime, store, facts)
+    reach("recover.exposed")
     swept = _sweep(runtime, run, facts)
+    reach("recover.swept")
     finished = time.time_ns() // 1000
     counts = {"done": len(facts)}
     store.transact([Finish(run.id, "died", finished, counts, "recovered by a later command")])

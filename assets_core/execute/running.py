@@ -13,6 +13,7 @@ from assets_core.errors import ConfigError
 from assets_core.execute.engine import RESULTS, Engine, Options, StepEvent, Tally
 from assets_core.execute.result import RunResult, new_run_id, this_run
 from assets_core.execute.step import Outcome, Runtime, Task, run_step
+from assets_core.faults import reach
 from assets_core.plan import Plan
 from assets_core.records import RunStatus
 
@@ -48,6 +49,7 @@ def execute_plan(
         )
     run_id = new_run_id(project.now())
     project.state.begin(this_run(run_id, plan.environment, command), options.lease_seconds)
+    reach("run.begun")
     log = project.run_log(run_id)
     status: RunStatus = "interrupted"
     engine: Engine | None = None
@@ -106,6 +108,7 @@ def _end(
     note = engine.stopped if engine is not None else ""
     if status == "interrupted" or tally.failures:
         _sweep(project, runtime, run_id)
+    reach("run.ending")
     finished = time.time_ns() // 1000
     project.state.transact([Finish(run_id, status, finished, dict(tally.counts), note)])
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from assets_core.durations import parse_duration
-from assets_core.partitions import Partition
 
 from assets_core.asset import Asset
 from assets_core.contracts import Publish, StateStore
 from assets_core.dataversion import data_version, file_version, unique_version
+from assets_core.durations import parse_duration
 from assets_core.errors import OutputError, UserCodeError
 from assets_core.execute.inputs import call_source
 from assets_core.execute.step import Runtime
 from assets_core.hashing import UnhashableError, hexdigest
+from assets_core.partitions import Partition
 from assets_core.records import Code, Materialization, Receipt, Version
 from assets_core.staleness import Facts
 
@@ -130,9 +130,8 @@ def _file_token(found: os.stat_result) -> str:
 
 
 def _rows(source: Asset, value: Any) -> tuple[Version, int]:
-    from assets_core.tabular import to_reader
-
     from assets_core.rowhash import RowHasher
+    from assets_core.tabular import to_reader
 
     output = to_reader(value, what=f"source {source.name!r}")
     data = output.table if output.table is not None else output.reader

@@ -15,8 +15,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_core.partitions import Partition
-
 from assets_core.asset import Asset
 from assets_core.contracts import IOManager, Staged, Target
 from assets_core.dataversion import file_version, unique_version
@@ -36,6 +34,7 @@ from assets_core.execute.schemas import check_schema, schema_text
 from assets_core.faults import reach
 from assets_core.graph import Graph, Op
 from assets_core.hashing import UnhashableError
+from assets_core.partitions import Partition
 from assets_core.records import CheckOutcome, Version
 
 if TYPE_CHECKING:
