@@ -66,10 +66,9 @@ def cut_traceback(error: BaseException) -> str:
 
 def safe(text: str) -> str:
     """Text line by line, without what could repaint a terminal."""
-    from assets_core.observe.format import one_line
+    from assets_core.observe.format import visible
 
-    lines = text.splitlines()
-    return "\n".join(line[: len(line) - len(line.lstrip(" "))] + one_line(line) for line in lines)
+    return "\n".join(visible(line).rstrip() for line in text.splitlines())
 
 
 def show_unforeseen(error: Exception) -> None:

@@ -143,11 +143,16 @@ def one_line(text: str, width: int = 0) -> str:
 
     Error messages and keys come from users' data; shown raw they could repaint a terminal.
     """
-    plain = _ANSI.sub("", text)
-    if not plain.isascii() or not plain.isprintable():
-        plain = "".join(c if _is_visible(c) else " " for c in plain)
-    plain = " ".join(plain.split())
+    plain = " ".join(visible(text).split())
     return plain if not width or len(plain) <= width else plain[: width - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """One line as it was written, without what could repaint a terminal; columns stay aligned."""
+    plain = _ANSI.sub("", text).expandtabs()
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(c if _is_visible(c) else " " for c in plain)
 
 
 def _is_visible(character: str) -> bool:
