@@ -14,6 +14,7 @@ from typing import NoReturn
 from assets_core.errors import ConfigError
 
 _POINTS = {
+    "run.begun": "The run is recorded as running; it holds no lease.",
     "execute.loaded": "The inputs of a step are loaded; its function has not been called.",
     "execute.called": "The function has returned; nothing of its output is stored.",
     "stage.created": "The file or table of the new version exists and is empty.",
@@ -33,6 +34,11 @@ _POINTS = {
     "flush.begin": "Views were swapped; their folders are about to be synced.",
     "discard.begin": "A staged version is about to be removed.",
     "discard.removed": "Its rows are removed; its rejects may not be.",
+    "run.ending": "Everything is published and durable; the run is recorded as running still.",
+    "recover.begin": "A dead run was found; nothing is mended yet.",
+    "recover.forwarded": "What it had published is recorded; its views are as it left them.",
+    "recover.exposed": "Its views are in line; what it had staged still lies there.",
+    "recover.swept": "Nothing of it is left; it is recorded as running still.",
 }
 
 CRASH_POINTS: tuple[str, ...] = tuple(_POINTS)

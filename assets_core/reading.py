@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets_core.errors import MissingDataError, UsageError
+from assets_core.errors import MissingDataError, UsageError, VersionReplacedError
 from assets_core.partitions import parse_selection
 from assets_core.records import Receipt
 
@@ -17,9 +18,33 @@ if TYPE_CHECKING:
 FORMS = ("arrow", "polars", "pandas", "reader", "duckdb", "path")
 """The names that `Project.load` takes for ``as_``, besides a type."""
 
+_PATIENCE_SECONDS = 5.0
+
 
 def load(project: Project, name: str, partitions: Any, as_: Any) -> Any:
     """The data of an asset's partitions; see `Project.load`."""
+    return _of_newest(project, lambda: _load(project, name, partitions, as_))
+
+
+def _of_newest(project: Project, read: Callable[[], Any]) -> Any:
+    """What ``read`` gives, called again while a store without history is ahead of its records.
+
+    A writer is between its commit and its record then; one that died there is recovered.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    pause = 0.002
+    while True:
+        try:
+            return read()
+        except VersionReplacedError:
+            if time.monotonic() > deadline:
+                raise
+        project.recover()
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+
+
+def _load(project: Project, name: str, partitions: Any, as_: Any) -> Any:
     asset = project.graph.asset(name)
     keys, receipts = current_receipts(project, name, partitions)
     annotation = _form(as_)
@@ -117,6 +142,10 @@ def _from_source(project: Project, name: str, keys: Sequence[str]) -> Any:
 
 def load_rejects(project: Project, name: str, partition: str | None) -> Any:
     """The rejected rows of an asset as one table; None when nothing was rejected."""
+    return _of_newest(project, lambda: _load_rejects(project, name, partition))
+
+
+def _load_rejects(project: Project, name: str, partition: str | None) -> Any:
     import pyarrow as pa
 
     project.graph.asset(name)
