@@ -377,6 +377,11 @@ def test_bounds_of_another_kind_than_the_column_fail_clearly(values, bound):
     assert result.message.startswith("the column's type is ")
 
 
+def test_bounds_may_be_numpys_numbers():
+    assert run(in_range("v", np.int64(1), np.float32(1.5)), column([1])).passed
+    assert run(accepted_values("v", np.array([1, 2])), column([1])).passed
+
+
 def test_whole_numbers_beyond_floating_point_compare_exactly():
     big = 2**53
     assert run(in_range("v", max=float(big)), column([big + 1])).failed_rows == 1

@@ -273,13 +273,16 @@ def test_damage_found_while_reading_stays_what_it_is(annotation):
         iter([pl.from_arrow(TABLE)]),
         iter([TABLE.to_reader(1)]),
         TABLE.to_pylist(),
-        duckdb.from_arrow(TABLE),
         ds.dataset(TABLE),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_everything_tabular_becomes_the_same_rows(value):
     assert rows_of(value) == TABLE.to_pylist()
+
+
+def test_a_relation_becomes_its_rows():
+    assert rows_of(duckdb.from_arrow(TABLE)) == TABLE.to_pylist()
 
 
 def test_whole_values_are_a_table_and_streams_a_reader():

@@ -179,6 +179,7 @@ def in_range(
     of every range.
     """
     names = _columns("in_range", (column,))
+    min, max = _own(min), _own(max)
     _ordered_bounds("in_range", min, max)
     if inclusive not in typing.get_args(Inclusive):
         raise bad_check(
@@ -215,7 +216,7 @@ def accepted_values(
     names = _columns("accepted_values", (column,))
     if isinstance(values, (str, bytes)):
         raise bad_check("accepted_values", f"{values!r} is one value; write [{values!r}].")
-    accepted = tuple(values)
+    accepted = tuple([_own(value) for value in values])
     if not accepted:
         raise bad_check("accepted_values", "it accepts nothing.")
     shown = name or f"accepted_values({column})"
@@ -332,6 +333,11 @@ def _columns(kind: str, columns: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(column, str) or not column:
             raise bad_check(kind, f"{column!r} is not a column's name.")
     return tuple(dict.fromkeys(columns))
+
+
+def _own(value: Any) -> Any:
+    """A number of numpy's as Python's own."""
+    return value.item() if type(value).__module__ == "numpy" else value
 
 
 def _ordered_bounds(kind: str, low: Any, high: Any) -> None:
