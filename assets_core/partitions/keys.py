@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 from assets_core.errors import PartitionError
@@ -12,15 +13,30 @@ SEPARATOR = "|"
 
 _LONGEST_KEY = 300
 _LONGEST_PART = 120
+# Names that stand for devices on some systems, with any suffix.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z)", re.IGNORECASE | re.ASCII)
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+=")
 # Cc control, Cf format (bidirectional marks, zero width), Cs surrogates, Co private, Zl/Zp breaks.
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def canonical_key(text: str) -> str:
-    """The one form of a partition key: NFC, visible, without surrounding space.
+    """The one form of a value that names a partition: as `visible`, and without ``|``.
 
-    Raises PartitionError for text that can't be a key; look-alike letters stay distinct keys.
+    Raises PartitionError for text that can't be one; look-alike letters stay distinct.
+    """
+    key = visible(text)
+    if SEPARATOR in key:
+        raise PartitionError(
+            f"{key!r} can't be a partition key: {SEPARATOR!r} separates dimensions."
+        )
+    return key
+
+
+def visible(text: str) -> str:
+    """The one form of a name from a user: NFC, visible, bounded, without surrounding space.
+
+    Raises PartitionError for text that has none.
     """
     if not isinstance(text, str):
         raise PartitionError(f"{text!r} is not a partition key: it is not text.")
@@ -60,9 +76,11 @@ def safe_path_part(text: str) -> str:
         encoded = _percent(encoded[:1]) + encoded[1:] if encoded else "%"
     if encoded[-1:] == ".":
         encoded = encoded[:-1] + _percent(".")
+    if _DEVICE.match(encoded):
+        encoded = _percent(encoded[0]) + encoded[1:]
     if len(encoded) > _LONGEST_PART:
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
-        encoded = f"{encoded[: _LONGEST_PART - 22]}%~{digest}"
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        encoded = f"{encoded[: _LONGEST_PART - 34]}%~{digest}"
     return encoded
 
 
@@ -76,4 +94,4 @@ def quote_identifier(text: str) -> str:
     >>> quote_identifier('a"b')
     '"a""b"'
     """
-    return '"' + canonical_key(text).replace('"', '""') + '"'
+    return '"' + visible(text).replace('"', '""') + '"'

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assets_core.errors import PartitionError
-from assets_core.partitions.keys import SEPARATOR, canonical_key
+from assets_core.partitions.keys import SEPARATOR, visible
 from assets_core.partitions.spaces import KeySpace, ProductSpace, TimeSpace, Unpartitioned
-from assets_core.partitions.windows import local_instant, stretch_of
+from assets_core.partitions.windows import instants_named, stretch_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,17 +65,19 @@ class Term:
     def _overlapping(self, space: TimeSpace) -> np.ndarray:
         import numpy as np
 
-        zone = space.definition.zone_name
         mask = np.ones(space.n, bool)
         if self.low:
-            found = stretch_of(self.low)
-            assert found is not None
-            mask &= space.ends() > local_instant(found[0], zone)
+            mask &= space.ends() > _instants(self.low, space)[0]
         if self.high:
-            found = stretch_of(self.high)
-            assert found is not None
-            mask &= space.starts() < local_instant(found[1], zone)
+            mask &= space.starts() < _instants(self.high, space)[1]
         return mask
+
+
+def _instants(text: str, space: TimeSpace) -> tuple[int, int]:
+    own = space.definition
+    found = instants_named(text, own.granularity, own.timezone, own.offset)
+    assert found is not None, text
+    return found
 
 
 def _box(space: ProductSpace, low: int, high: int) -> np.ndarray:
@@ -223,8 +225,8 @@ def _term(text: str) -> Term:
         return Term("", "", _ALL)
     low, dots, high = text.partition(_RANGE)
     if not dots:
-        key = canonical_key(text)
+        key = visible(text)
         return Term(key, key, text)
     if not low and not high:
         return Term("", "", _ALL)
-    return Term(canonical_key(low) if low else "", canonical_key(high) if high else "", text)
+    return Term(visible(low) if low else "", visible(high) if high else "", text)

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from datetime import timezone as fixed_zone
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,24 +18,30 @@ from typing import TYPE_CHECKING, Any
 from assets_core.durations import parse_duration
 from assets_core.errors import DefinitionError, PartitionError
 from assets_core.hashing import hash64, mix64
-from assets_core.partitions.keys import SEPARATOR, canonical_key, safe_path_part
+from assets_core.partitions import labels as columns
+from assets_core.partitions.keys import SEPARATOR, canonical_key, safe_path_part, visible
 from assets_core.partitions.windows import (
     CALENDARS,
     Windows,
-    as_local,
-    calendar_windows,
+    as_stretch,
     check_cron,
-    cron_windows_between,
     hour_text,
-    hour_windows,
-    local_instant,
+    instant_of,
+    instants_in,
+    instants_named,
+    names_windows,
     offset_text,
-    stretch_of,
+    windows_around,
     zone,
 )
+from assets_core.partitions.zones import offset_at
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Words = NDArray[np.uint64]
 
 _DAY = 86_400
 _FOREVER = 1 << 60
@@ -119,26 +126,22 @@ class KeySpace:
 
         Raises PartitionError, saying what the nearest keys are.
         """
-        found = int(self.ordinals([canonical_key(key)])[0])
+        found = int(self.ordinals([visible(key)])[0])
         if found < 0:
             raise self.unknown(key)
         return found
 
     def unknown(self, key: str) -> PartitionError:
-        """Why a key is not in the space."""
+        """The error that says why a key is not in the space."""
         if not self.n:
             return PartitionError(
-                f"There is no partition {key!r}: none has closed yet.",
-                hint="Use --include-open for a window that has not ended.",
+                f"There is no partition {key!r}: there are none yet.",
+                facts={"kind": self.definition.kind},
+                hint="A window that has not ended needs --include-open; names must be registered.",
             )
         facts = {"first": self.key(0), "last": self.key(self.n - 1), "kind": self.definition.kind}
-        close = difflib.get_close_matches(key, self.keys(range(min(self.n, 2000))), n=1, cutoff=0.7)
+        close = difflib.get_close_matches(key, self.keys(range(min(self.n, 2000))), n=1, cutoff=0.5)
         hint = f"Did you mean {close[0]!r}?" if close else ""
-        found = stretch_of(key)
-        if found is not None and self.ends() is not None:
-            instant = local_instant(found[0], self.definition.zone_name)
-            if instant >= int(self.ends()[-1]):  # type: ignore[index]  # checked above
-                hint = "It has not closed yet, or lies past the end; see --include-open."
         return PartitionError(f"There is no partition {key!r}.", facts=facts, hint=hint)
 
 
@@ -154,14 +157,19 @@ class _SaltedOnce(KeySpace):
 
 
 class TimeSpace(_SaltedOnce):
-    """Time windows."""
+    """Time windows; ``now`` (epoch seconds) is when it was resolved."""
 
-    def __init__(self, definition: TimeWindows, windows: Windows, n: int) -> None:
+    definition: TimeWindows
+
+    def __init__(self, definition: TimeWindows, windows: Windows, n: int, now: float) -> None:
         self.definition = definition
         self.windows = windows
         self.n = n
+        self.now = now
 
     def key(self, ordinal: int) -> str:
+        if not 0 <= ordinal < self.n:
+            raise IndexError(f"no partition {ordinal} among {self.n}")
         return self.definition.text(self.windows, ordinal)
 
     def keys(self, ordinals: Any = None) -> list[str]:
@@ -170,13 +178,73 @@ class TimeSpace(_SaltedOnce):
         chosen = np.arange(self.n) if ordinals is None else np.asarray(ordinals, np.int64)
         return self.definition.texts(self.windows, chosen)
 
-    def ordinals(self, keys: Sequence[str]) -> np.ndarray:
-        return self.definition.find(self, keys)
+    def ordinals(self, keys: Sequence[str]) -> Ints:
+        import numpy as np
+
+        if self.definition.cron or not self.n:
+            known = self._by_key if self.n else {}
+            return np.fromiter((known.get(key, -1) for key in keys), np.int64, len(keys))
+        labels = columns.labels_of(self.definition.granularity, keys)
+        found = self._labelled(labels)
+        if self._doubled:
+            for i in np.flatnonzero(labels == columns.NO_LABEL).tolist():
+                found[i] = self._doubled.get(keys[i], -1)
+        return found
+
+    def _labelled(self, labels: Ints) -> Ints:
+        """The ordinals of labels that come once, -1 for others."""
+        import numpy as np
+
+        own, twice = self.windows.labels[: self.n], self.windows.twice
+        first, last = int(own[0]), int(own[-1])
+        if twice is None and last - first == self.n - 1:
+            return np.where((labels >= first) & (labels <= last), labels - first, -1)
+        # Labels rise but among the hours that come twice, which are not looked for here.
+        at = np.minimum(own.searchsorted(labels), self.n - 1)
+        hit = own[at] == labels
+        if twice is not None:
+            hit &= ~twice[at]
+        return np.where(hit, at, -1)
 
     @cached_property
-    def by_key(self) -> dict[str, int]:
-        """Ordinals by key, for granularities with few windows."""
+    def _by_key(self) -> dict[str, int]:
         return {key: i for i, key in enumerate(self.keys())}
+
+    @cached_property
+    def _doubled(self) -> dict[str, int]:
+        """The ordinals of the hours that come twice, by key."""
+        twice = self.windows.twice
+        if twice is None:
+            return {}
+        return {self.key(i): i for i in twice[: self.n].nonzero()[0].tolist()}
+
+    def unknown(self, key: str) -> PartitionError:
+        found = instants_named(
+            key, self.definition.granularity, self.definition.timezone, self.definition.offset
+        )
+        why, hint = self._why_not(key, found) if found else (": it is not a time", "")
+        facts: dict[str, object] = {"kind": self.definition.kind}
+        if self.n:
+            facts = {"first": self.key(0), "last": self.key(self.n - 1), **facts}
+        example = self.key(0) if self.n else self.definition.example
+        hint = hint or f"Its keys look like {example!r}."
+        return PartitionError(f"There is no partition {key!r}{why}.", facts=facts, hint=hint)
+
+    def _why_not(self, key: str, named: tuple[int, int]) -> tuple[str, str]:
+        start, end = named
+        first, last = self.definition.first_instant(), self.definition.last_instant()
+        doubled = [known for known in self._doubled if known.startswith(key)]
+        if len(key) >= 13 and doubled:
+            return ": the clock shows that time twice", f"Write {' or '.join(doubled)}."
+        if end <= first:
+            return ": it lies before the first", f"They start at {self.definition.example}."
+        if start >= last:
+            return ": it lies after the last", ""
+        if start > self.now:
+            return ": its window has not begun yet", "Future windows can't be built."
+        if not self.n or start >= int(self.windows.edges[self.n]):
+            return ": its window is not closed yet", "Wait, or use --include-open."
+        return "", ""
 
     @cached_property
     def _salts(self) -> np.ndarray:
@@ -459,9 +527,19 @@ class TimeWindows(PartitionsDefinition):
             self.cron,
         )
 
+    def first_instant(self) -> int:
+        """Where its first window begins (for cron: not before), in epoch seconds."""
+        return instant_of(self.start, self.timezone)
+
     def last_instant(self) -> int:
         """Where its windows end for good, in epoch seconds; very far without an end."""
-        return _FOREVER if self.end is None else local_instant(self.end, self.timezone)
+        return _FOREVER if self.end is None else instant_of(self.end, self.timezone)
+
+    @property
+    def example(self) -> str:
+        """A key of it, or what comes near."""
+        windows = self.windows_until(self.first_instant() + 1)
+        return self.text(windows, 0) if len(windows.labels) else self.start.isoformat()
 
     def resolve(
         self,
@@ -471,19 +549,22 @@ class TimeWindows(PartitionsDefinition):
         include_open: bool = False,
     ) -> TimeSpace:
         del dynamic
-        instant = min(now.timestamp(), self.last_instant())
-        windows = self.windows_until(int(-(-instant // 1)))
-        edges = windows.edges
-        closed = int((edges[1:] <= now.timestamp()).sum())
-        if include_open:
-            closed += int(((edges[:-1] <= now.timestamp()) & (edges[1:] > now.timestamp())).sum())
-        return TimeSpace(self, windows, closed)
+        if now.tzinfo is None:
+            raise ValueError("now must be an aware datetime")
+        instant = now.timestamp()
+        windows = self.windows_until(int(instant // 1))
+        # The open window is the one that has begun and not ended.
+        bounds = windows.edges[:-1] if include_open else windows.edges[1:]
+        return TimeSpace(self, windows, int(bounds.searchsorted(instant, "right")), instant)
 
     def windows_until(self, instant: int) -> Windows:
-        """All windows from the first that begin before ``instant`` (and before the end)."""
+        """All windows from the first that begin by ``instant``, before the end; and some more."""
         # Rounded up, so that calls within a day share one result.
-        horizon = min((instant // _DAY + 2) * _DAY, self.last_instant())
-        return _windows(self, horizon)
+        return _windows(self, (min(instant, self.last_instant()) // _DAY + 2) * _DAY)
+
+    def windows_around(self, low: int, high: int) -> Windows:
+        """The windows that touch ``[low, high]`` and some around, as if without start and end."""
+        return windows_around(self.granularity, self.cron, self.timezone, self.offset, low, high)
 
     def text(self, windows: Windows, ordinal: int) -> str:
         """The key of one window."""
@@ -491,145 +572,56 @@ class TimeWindows(PartitionsDefinition):
         calendar = CALENDARS.get(self.granularity)
         if calendar is not None:
             return calendar.text(label)
-        if self.granularity == "hourly":
-            plain = hour_text(label)
-            if windows.twice is None or not windows.twice[ordinal]:
-                return plain
-            return plain + offset_text(self._east(int(windows.edges[ordinal])))
-        return self._cron_text(label)
-
-    def _east(self, instant: int) -> int:
-        found = datetime.fromtimestamp(instant, zone(self.timezone)).utcoffset()
-        assert found is not None
-        return int(found.total_seconds())
+        plain = hour_text(label) if self.granularity == "hourly" else self._cron_text(label)
+        if windows.twice is None or not windows.twice[ordinal]:
+            return plain
+        return plain + offset_text(offset_at(self.timezone, int(windows.edges[ordinal])))
 
     def _cron_text(self, instant: int) -> str:
-        local = datetime.fromtimestamp(instant, zone(self.timezone))
-        plain = local.strftime("%Y-%m-%dT%H:%M")
-        if local.replace(fold=0).utcoffset() == local.replace(fold=1).utcoffset():
-            return plain
-        return plain + offset_text(self._east(instant))
+        local = datetime.fromtimestamp(instant, zone(self.timezone)).replace(tzinfo=None)
+        seconds = local.second or len(self.cron.split()) == 6
+        return local.isoformat(timespec="seconds" if seconds else "minutes")
 
-    def texts(self, windows: Windows, ordinals: np.ndarray) -> list[str]:
+    def texts(self, windows: Windows, ordinals: Ints) -> list[str]:
         """The keys of these windows, by columns where there can be many."""
-        import numpy as np
-
-        unit = {"daily": "D", "hourly": "h", "monthly": "M"}.get(self.granularity)
-        if unit is None or len(ordinals) < 16:
-            return [self.text(windows, int(i)) for i in ordinals]
-        days = windows.labels[ordinals].astype(f"datetime64[{unit}]")
-        found: list[str] = np.datetime_as_string(days).tolist()
+        quick = None
+        if len(ordinals) >= 16:
+            quick = columns.keys_of(self.granularity, windows.labels[ordinals])
+        if quick is None:
+            return [self.text(windows, i) for i in ordinals.tolist()]
         if windows.twice is not None:
-            for at in np.flatnonzero(windows.twice[ordinals]).tolist():
-                found[at] = self.text(windows, int(ordinals[at]))
-        return found
-
-    def find(self, space: TimeSpace, keys: Sequence[str]) -> np.ndarray:
-        """Ordinals of keys, -1 for those that are none of the space's."""
-        import numpy as np
-
-        unit, length = {"daily": ("D", 10), "hourly": ("h", 13), "monthly": ("M", 7)}.get(
-            self.granularity, ("", 0)
-        )
-        if not unit or len(keys) < 16:
-            return self._find_each(space, keys, unit)
-        texts = np.array(keys, dtype=np.str_)
-        plain = np.char.str_len(texts) == length
-        try:
-            labels = texts[plain].astype(f"datetime64[{unit}]").astype(np.int64)
-        except ValueError:
-            return self._find_each(space, keys, unit)
-        found = np.full(len(keys), -1, np.int64)
-        found[plain] = _locate(space, labels)
-        odd = np.flatnonzero(~plain)
-        if len(odd):
-            found[odd] = self._find_each(space, [keys[i] for i in odd.tolist()], unit)
-        return found
-
-    def _find_each(self, space: TimeSpace, keys: Sequence[str], unit: str) -> np.ndarray:
-        import numpy as np
-
-        if not unit:
-            by_key = space.by_key
-            return np.fromiter((by_key.get(k, -1) for k in keys), np.int64, len(keys))
-        return np.fromiter((self._find_one(space, key) for key in keys), np.int64, len(keys))
-
-    def _find_one(self, space: TimeSpace, key: str) -> int:
-        calendar = CALENDARS.get(self.granularity)
-        if calendar is not None:
-            match = calendar.pattern.fullmatch(key)
-            try:
-                label = calendar.parse(match) if match else None
-            except (ValueError, OverflowError):
-                return -1
-            if label is None or calendar.text(label) != key:
-                return -1
-        else:
-            found = stretch_of(key[:13])
-            if found is None or (key[13:] and space.windows.twice is None):
-                return -1
-            label = int((found[0] - datetime(1970, 1, 1)).total_seconds()) // 3600
-        return self._labelled(space, label, key)
-
-    def _labelled(self, space: TimeSpace, label: int, key: str) -> int:
-        import numpy as np
-
-        labels = space.windows.labels
-        # Labels rise but for the hours that come twice, which lie next to each other or nearly so.
-        near = int(np.searchsorted(labels[: space.n], label))
-        for at in range(max(0, near - 3), min(space.n, near + 4)):
-            if labels[at] == label and self.text(space.windows, at) == key:
-                return at
-        return -1
+            for at in windows.twice[ordinals].nonzero()[0].tolist():
+                quick[at] = self.text(windows, int(ordinals[at]))
+        return quick
 
     def partition(self, key: str) -> Partition:
-        found = stretch_of(key[:13] if self.granularity == "hourly" else key)
-        if found is None:
-            raise PartitionError(f"{key!r} is not a {self.granularity} key.")
-        until = local_instant(found[1], self.timezone) + 2 * _DAY
-        windows = self.windows_until(until)
-        space = TimeSpace(self, windows, len(windows.labels))
-        return space.partition(space.ordinal(key))
+        named = instants_named(key, self.granularity, self.timezone, self.offset)
+        if named is not None:
+            around = self.windows_around(named[0] - _DAY, named[1] + _DAY)
+            space = TimeSpace(self, around, len(around.labels), named[1])
+            ordinal = int(space.ordinals([key])[0])
+            if ordinal >= 0:
+                return space.partition(ordinal)
+        raise PartitionError(
+            f"{key!r} is no key of {self.kind} partitions.",
+            facts={"timezone": self.timezone},
+            hint=f"Their keys look like {self.example!r}.",
+        )
 
 
-def _locate(space: TimeSpace, labels: np.ndarray) -> np.ndarray:
-    """Ordinals of labels that come once; -1 for others."""
-    import numpy as np
-
-    own = space.windows.labels[: space.n]
-    if not len(own):
-        return np.full(len(labels), -1, np.int64)
-    order = None
-    if space.windows.twice is not None:
-        order = np.argsort(own, kind="stable")
-        own = own[order]
-    at = np.minimum(np.searchsorted(own, labels), len(own) - 1)
-    hit = own[at] == labels
-    real = order[at] if order is not None else at
-    if space.windows.twice is not None:
-        hit &= ~space.windows.twice[real]
-    return np.where(hit, real, -1)
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _windows(definition: TimeWindows, horizon: int) -> Windows:
     """All windows of a definition that begin before ``horizon``."""
-    name, offset = definition.timezone, definition.offset
-    first = local_instant(definition.start, name)
+    first, stop = definition.first_instant(), definition.last_instant()
+    found = definition.windows_around(first, max(first, min(horizon, stop)))
+    starts, ends = found.edges[:-1], found.edges[1:]
     if definition.cron:
-        return cron_windows_between(definition.cron, name, first, horizon)
-    calendar = CALENDARS.get(definition.granularity)
-    if calendar is None:
-        return hour_windows(name, offset, first, max(horizon, first))
-    low = calendar.index(definition.start.date())
-    if horizon <= first:
-        return calendar_windows(calendar, name, offset, low, low - 1)
-    last_day = datetime.fromtimestamp(horizon - 1 - offset, zone(name)).date()
-    found = calendar_windows(calendar, name, offset, low, calendar.index(last_day) + 1)
-    import numpy as np
-
-    count = int(np.searchsorted(found.edges[:-1], horizon))
-    return Windows(found.edges[: count + 1], found.labels[:count])
+        lo, last = int(starts.searchsorted(first)), int(starts.searchsorted(stop))
+    else:
+        lo = int(starts.searchsorted(first, "right")) - 1
+        last = int(ends.searchsorted(stop, "right"))
+    hi = min(int(starts.searchsorted(horizon)), last)
+    return found.part(lo, max(lo, hi))
 
 
 @dataclass(frozen=True, slots=True)
@@ -638,6 +630,10 @@ class Static(PartitionsDefinition):
 
     values: tuple[str, ...]
     name: str = "partition"
+
+    def __hash__(self) -> int:
+        # Spaces are looked up by definition: ten thousand names are not walked each time.
+        return hash((self.name, len(self.values), self.values[:2], self.values[-1:]))
 
     @property
     def kind(self) -> str:
@@ -824,26 +820,55 @@ def _time_windows(
     cron: str = "",
 ) -> TimeWindows:
     zone(timezone)
-    first = as_local(start, "start")
-    last = None if end is None else as_local(end, "end")
-    seconds = int(parse_duration(offset).total_seconds())
-    calendar = CALENDARS.get(granularity)
-    if calendar is not None:
-        first = _aligned(calendar.first_day(calendar.index(first.date())), seconds)
-        if last is not None:
-            last = _aligned(calendar.first_day(calendar.index(last.date())), seconds)
-    elif granularity == "hourly":
-        first = first.replace(minute=0, second=0, microsecond=0) + timedelta(seconds=seconds)
-    if last is not None and last <= first:
+    shift = parse_duration(offset)
+    longest = timedelta(hours=1) if granularity == "hourly" else timedelta(days=1)
+    if shift >= longest or shift.microseconds:
+        raise DefinitionError(
+            f"{granularity}(offset={offset!r}): windows begin less than {longest} later.",
+            hint="Write '6h' for days that begin at 06:00.",
+        )
+    first = _window_start(start, "start", granularity, timezone, shift)
+    last = None if end is None else _window_start(end, "end", granularity, timezone, shift)
+    made = TimeWindows(granularity, first, last, timezone, int(shift.total_seconds()), cron)
+    if made.last_instant() <= made.first_instant():
         raise DefinitionError(
             f"{granularity}({start!r}, end={end!r}) ends before it starts.",
-            hint="end is the first instant that no longer belongs to it.",
+            hint="end is the first that no longer belongs to it.",
         )
-    return TimeWindows(granularity, first, last, timezone, seconds, cron)
+    return made
 
 
-def _aligned(day: date, seconds: int) -> datetime:
-    return datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
+def _window_start(
+    value: Moment, what: str, granularity: str, timezone: str, shift: timedelta
+) -> datetime:
+    """Where the window that holds ``value`` begins, on the zone's clock.
+
+    Aware only where the clock shows that time twice.
+    """
+    stretch = as_stretch(value, what, timezone)
+    moment = stretch[0]
+    whole = names_windows(stretch, granularity)
+    if moment.tzinfo is not None:
+        instant = instants_in(stretch, granularity, timezone, int(shift.total_seconds()))[0]
+        moment = datetime.fromtimestamp(instant, zone(timezone))
+        if _comes_twice(moment) and granularity in ("hourly", "cron"):
+            return moment.astimezone(fixed_zone(moment.utcoffset() or timedelta(0)))
+        moment, whole = moment.replace(tzinfo=None), False
+    if granularity == "cron":
+        return moment
+    label = moment if whole else moment - shift
+    if granularity == "hourly":
+        return label.replace(minute=0, second=0) + shift
+    calendar = CALENDARS[granularity]
+    return _midnight(calendar.first_day(calendar.index(label.date()))) + shift
+
+
+def _comes_twice(moment: datetime) -> bool:
+    return moment.replace(fold=0).utcoffset() != moment.replace(fold=1).utcoffset()
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)
 
 
 def hourly(
@@ -930,20 +955,13 @@ def static(values: Iterable[str], *, name: str = "partition") -> Static:
 
     Raises PartitionError for a value that can't be a key, DefinitionError for one given twice.
     """
-    keys = tuple(_value(value) for value in values)
+    if isinstance(values, str):
+        raise DefinitionError(f"static({values!r}) takes a list.", hint=f"static([{values!r}])")
+    keys = tuple(canonical_key(value) for value in values)
     twice = {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else set()
     if twice:
         raise DefinitionError(f"static([…]) holds {sorted(twice)[0]!r} twice.")
     return Static(keys, _dimension(name))
-
-
-def _value(value: str) -> str:
-    key = canonical_key(value)
-    if SEPARATOR in key:
-        raise PartitionError(
-            f"{key!r} can't be a partition key: {SEPARATOR!r} separates dimensions."
-        )
-    return key
 
 
 def dynamic(name: str) -> Dynamic:
@@ -969,8 +987,12 @@ def product(**dimensions: PartitionsDefinition) -> Product:
 
 
 def _dimension(name: str) -> str:
-    if not name.isidentifier():
+    if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
         raise DefinitionError(f"{name!r} can't be a dimension's name; use a plain word.")
+    if name in {"key", "start", "end", "dimensions"}:
+        raise DefinitionError(
+            f"{name!r} can't be a dimension's name: a partition has its own {name}."
+        )
     return name
 
 
