@@ -543,7 +543,7 @@ def _declare_several(
 
 
 def _out_of(common: Asset, name: str, out: Out) -> Asset:
-    own = {
+    own: dict[str, Any] = {
         "checks": (*common.checks, *out.checks),
         "tags": (*common.tags, *out.tags),
         "columns": {**common.columns, **out.columns},
@@ -710,7 +710,7 @@ def _hints(asset: Asset, function: Callable[..., Any]) -> dict[str, Any]:
     plain = inspect.unwrap(function)
     notes = getattr(plain, "__annotations__", {})
     if not any(isinstance(note, str) for note in notes.values()):
-        return notes
+        return dict(notes)
     try:
         names = {**asset.names, **_closure(plain)}
         return typing.get_type_hints(plain, include_extras=True, localns=names)

@@ -215,12 +215,14 @@ class Assessment:
     @property
     def must(self) -> np.ndarray:
         """Which partitions must run, bool."""
-        return self.reasons != 0
+        found: np.ndarray = self.reasons != 0
+        return found
 
     @property
     def stale(self) -> np.ndarray:
         """Which partitions must or may run, bool."""
-        return self.must | self.may
+        found: np.ndarray = self.must | self.may
+        return found
 
 
 def assess(

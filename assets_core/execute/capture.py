@@ -76,7 +76,7 @@ def capturing(level: int = logging.INFO) -> Iterator[None]:
     own = logging.getLogger("assets")
     before, own_before = (sys.stdout, sys.stderr), own.level
     out, err = _Tee("stdout", before[0]), _Tee("stderr", before[1])
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]  # a stream in all but name
+    sys.stdout, sys.stderr = out, err
     root.addHandler(handler)
     if own.level == logging.NOTSET:
         own.setLevel(level)

@@ -14,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -597,7 +598,9 @@ class Engine:
         space, bounds = self._facts.spaces[read.asset], edge.bounds(ordinal)
         if bounds is not None:
             lo, hi = bounds
-            ranges = ((space.key(lo), space.key(hi - 1)),) if hi > lo else ()
+            ranges = (
+                keys_to_ranges(space, ()) if hi <= lo else ((space.key(lo), space.key(hi - 1)),)
+            )
             count = max(hi - lo, 0)
         else:
             at = edge.upstream(ordinal).tolist()
@@ -744,7 +747,7 @@ class Engine:
         with self._lock:
             self._committing += 1
         for fact in facts:
-            self._recorder.submit(Publish(fact), lambda result, fact=fact: done(fact, result))
+            self._recorder.submit(Publish(fact), partial(done, fact))
 
     def _recorded(
         self,

@@ -94,9 +94,10 @@ class ProcessRunner:
         capture.replay(entries)
         if isinstance(result, _Carried):
             raise result.error from result.cause
+        assert isinstance(result, Outcome)
         return result
 
     def stop(self) -> None:
         """End the workers, whatever they do."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]  # the library has no annotation here
         self._pool.join()

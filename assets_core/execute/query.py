@@ -34,7 +34,7 @@ def run_query(query: str, tables: dict[str, Any], partition: Partition) -> pa.Re
     # A cursor of its own: a result that is still open would be in the next query's way.
     cursor = _connection().cursor()
     try:
-        _set_zone(cursor, partition)
+        _set_up(cursor, partition)
         for name in tables_of(query):
             cursor.register(name, tables[name])
         relation = cursor.sql(query, params=_parameters(query, partition))
@@ -71,7 +71,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
     return found
 
 
-def _set_zone(connection: duckdb.DuckDBPyConnection, partition: Partition) -> None:
+def _set_up(connection: duckdb.DuckDBPyConnection, partition: Partition) -> None:
+    connection.execute("SET enable_progress_bar = false")
     zone = getattr(getattr(partition.start, "tzinfo", None), "key", None) or "UTC"
     if zone != "UTC" or _machine_zone() != "UTC":
         quoted = zone.replace("'", "''")

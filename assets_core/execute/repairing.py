@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,7 @@ def doctor(project: Project) -> list[dict[str, str]]:
         ("runs", lambda: _runs(project)),
     ]
     checks += [
-        (f"io manager {name}", lambda manager=manager: _io(manager))
-        for name, manager in project.io.items()
+        (f"io manager {name}", partial(_io, manager)) for name, manager in project.io.items()
     ]
     found = [_run_check(name, check) for name, check in [*checks, ("code", lambda: _code(project))]]
     found += [

@@ -16,8 +16,26 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=512)
 def schema_text(schema: pa.Schema) -> str:
     """A schema as text that can be stored and read back."""
-    plain = schema.remove_metadata() if schema.metadata else schema
+    plain = _canonical(schema)
     return base64.b64encode(plain.serialize().to_pybytes()).decode("ascii")
+
+
+def _canonical(schema: pa.Schema) -> pa.Schema:
+    """Without metadata, and with one name for each sort of text."""
+    import pyarrow as pa
+
+    fields = [field.remove_metadata().with_type(_canonical_type(field.type)) for field in schema]
+    return pa.schema(fields)
+
+
+def _canonical_type(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind
 
 
 @lru_cache(maxsize=512)
@@ -31,6 +49,7 @@ def schema_of(text: str) -> pa.Schema:
 def check_schema(asset: Asset, published: str, schema: pa.Schema) -> None:
     """Raise SchemaChangedError when the policy does not let ``schema`` follow the published one."""
     was = schema_of(published)
+    schema = _canonical(schema)
     changes = describe_changes(was, schema)
     if not changes:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,8 +117,23 @@ def run_step(runtime: Runtime, task: Task) -> Outcome:
         reach("execute.called")
         outcome.called = time.time_ns() // 1000
         _make_all(runtime, op, task, results, context, outcome)
-    outcome.metadata = context.metadata
+    outcome.metadata = _plain_metadata(context.metadata)
     return outcome
+
+
+def _plain_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata as it can be recorded: what JSON has no word for becomes text."""
+    if not metadata:
+        return metadata
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(metadata, default=str, allow_nan=False))
+    except (ValueError, TypeError) as error:
+        raise OutputError(
+            f"context.metadata can't be recorded: {error}",
+            facts={"metadata": metadata},
+            hint="Use text keys and plain values; NaN and infinity have no place in JSON.",
+        ) from error
+    return plain
 
 
 def _context(runtime: Runtime, task: Task) -> Context:
@@ -219,7 +235,8 @@ class _Maker:
 
         target = self.task.targets[self.asset.name]
         manager = self.runtime.io[self.asset.io]
-        output = to_reader(value, what=f"asset {self.asset.name!r}")
+        with _users_errors(self.asset, target.partition):
+            output = to_reader(value, what=f"asset {self.asset.name!r}")
         if output.path is not None:
             return self._file(manager, target, output.path)
         data = output.table if output.table is not None else output.reader
@@ -227,7 +244,7 @@ class _Maker:
             return self._nothing(target, op)
         if output.table is not None:
             self._policy(output.table.schema)
-        with _users_errors(self.asset, target.partition):
+        with _users_errors(self.asset, target.partition), output.consuming():
             staged = manager.stage(target, data)
         self.remember((manager, staged))
         staged = self._rejects(manager, staged)
@@ -241,7 +258,7 @@ class _Maker:
                 facts={"asset": self.asset.name, "annotated": f"-> {_name(returns)}"},
                 hint="Return the data; annotate '-> None' if the function writes it by itself.",
             )
-        return Made(Staged(target, "none", ""), tuple(unique_version()))
+        return Made(Staged(target, "none", ""), unique_version())
 
     def _file(self, manager: IOManager, target: Target, path: Path) -> Made:
         if not path.is_file():
@@ -252,7 +269,7 @@ class _Maker:
             )
         staged = manager.stage(target, path)
         self.remember((manager, staged))
-        return Made(self._rejects(manager, staged), tuple(file_version(path)))
+        return Made(self._rejects(manager, staged), file_version(path))
 
     def _rejects(self, manager: IOManager, staged: Staged) -> Staged:
         rejected = self.context.rejected.pop(self.asset.name, None)

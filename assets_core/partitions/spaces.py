@@ -317,7 +317,7 @@ class ProductSpace(_SaltedOnce):
     def __init__(self, definition: Product, spaces: Sequence[KeySpace]) -> None:
         self.definition = definition
         self.spaces = tuple(spaces)
-        self.strides = []
+        self.strides: list[int] = []
         stride = 1
         for space in reversed(self.spaces):
             self.strides.insert(0, stride)
