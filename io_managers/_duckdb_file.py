@@ -110,7 +110,7 @@ class DatabaseFile:
         self._lock: int | None = None
         self._users = self._turn = self._prepared = 0
         self._opened = self._used = 0.0
-        self._broken = False
+        self._broken = self._orphaned = False
         _files_of_this_process.add(self)
 
     def exists(self) -> bool:
@@ -177,6 +177,12 @@ class DatabaseFile:
     # ------------------------------------------------------------------------ opening, closing
 
     def _open(self) -> None:
+        if self._orphaned:
+            raise StorageError(
+                "The duckdb file was in use when this process was forked.",
+                facts={"path": self.path},
+                hint="Start worker processes by 'spawn' or 'forkserver'.",
+            )
         _files.make_folder(str(Path(self.path).parent))
         deadline = time.monotonic() + self._timeout
         with _files.storage_errors(self.path):
@@ -261,14 +267,29 @@ class DatabaseFile:
                         self._close()
                     return
 
-    def forget(self) -> None:
-        """In a forked child: the connection is the parent's. It must never be closed here, not
-        even when the interpreter ends, or the child would write into the parent's file."""
-        if self._connection is not None:
+    # ------------------------------------------------------------------------ forks
+
+    def before_fork(self) -> None:
+        """Close the file if that is possible: DuckDB's own threads don't follow into a child."""
+        self._state.acquire()
+        if not self._users:
+            with contextlib.suppress(AssetsError):  # the next user meets it and reports
+                self._close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._state.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew. What was in use stays the parent's: it must never be closed here, not even
+        when the interpreter ends, or the child would write into the parent's file."""
+        in_use = self._connection is not None
+        if in_use:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
         if self._lock is not None:
             os.close(self._lock)
-        self.__init__(self.path, self._timeout, self._config)  # type: ignore[misc]  # starts anew
+        self.__init__(self.path, self._timeout, self._config)  # type: ignore[misc]  # see above
+        self._orphaned = in_use
 
     # ------------------------------------------------------------------------ errors
 
@@ -366,6 +387,7 @@ def _locked(path: str, deadline: float, busy: Callable[[], StorageError]) -> Ite
 _files_of_this_process: weakref.WeakSet[DatabaseFile] = weakref.WeakSet()
 _shared: weakref.WeakValueDictionary[str, DatabaseFile] = weakref.WeakValueDictionary()
 _sharing = threading.Lock()
+_forking: list[DatabaseFile] = []
 
 
 def shared(path: str, timeout: float, config: Mapping[str, str]) -> DatabaseFile:
@@ -378,11 +400,25 @@ def shared(path: str, timeout: float, config: Mapping[str, str]) -> DatabaseFile
         return file
 
 
-def _after_fork() -> None:
-    global _sharing
-    _sharing = threading.Lock()
-    for file in list(_files_of_this_process):
-        file.forget()
+def _before_fork() -> None:
+    _sharing.acquire()
+    _forking[:] = _files_of_this_process
+    for file in _forking:
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for file in _forking:
+        file.after_fork_in_parent()
+    _forking.clear()
+    _sharing.release()
+
+
+def _after_fork_in_child() -> None:
+    for file in _forking:
+        file.after_fork_in_child()
+    _forking.clear()
+    _sharing.release()
 
 
 def _at_exit() -> None:
@@ -392,4 +428,8 @@ def _at_exit() -> None:
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -28,7 +28,7 @@ SMALL = 8 << 20
 """Bytes up to which a table is encoded, written, read and verified in one piece."""
 
 BLOCK = 256 << 10
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 64 << 20
 FACTS = b"assets"
 BLOCKS = b"assets.blocks"
 

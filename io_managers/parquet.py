@@ -42,7 +42,7 @@ class ParquetFiles:
     """Partitions as Parquet files under ``root`` (relative to the project's folder).
 
     ``compression`` is a Parquet codec with its ``compression_level``; ``row_group_size`` is in
-    rows (a group of wide rows ends earlier, at about 32 MB).
+    rows (a group of wide rows ends earlier, at about 64 MB).
     """
 
     transactional = False
@@ -53,7 +53,7 @@ class ParquetFiles:
         *,
         compression: str = "zstd",
         compression_level: int | None = None,
-        row_group_size: int = 131_072,
+        row_group_size: int = 1_048_576,
     ) -> None:
         if row_group_size < 1:
             raise UsageError("row_group_size must be at least 1.", facts={"given": row_group_size})
