@@ -725,7 +725,7 @@ def _hints(asset: Asset, function: Callable[..., Any]) -> dict[str, Any]:
 def _closure(function: Any) -> dict[str, Any]:
     if not isinstance(function, FunctionType) or not function.__closure__:
         return {}
-    return inspect.getclosurevars(function).nonlocals if function.__code__.co_freevars else {}
+    return dict(inspect.getclosurevars(function).nonlocals)
 
 
 def _parameter_names(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
+import os
 import pkgutil
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from assets_core.asset import Asset, Definitions, MultiAsset, declared_in
 from assets_core.errors import AssetsError, DefinitionError, UsageError
+from assets_core.sql import known_tables, remember_tables
 
 
 def load_definitions(module: str, root: Path) -> Definitions:
@@ -35,6 +39,30 @@ def load_definitions(module: str, root: Path) -> Definitions:
     if definitions.assets is not None:
         return definitions
     return replace(definitions, assets=_assets_of(modules))
+
+
+_PARSED = "parsed-sql.json"
+
+
+@contextmanager
+def parsed_queries(folder: Path) -> Iterator[None]:
+    """Keep what parsing found out about queries in ``folder``: the parser is slow to import.
+
+    A cache: it may be deleted, and where it can't be written nothing is kept.
+    """
+    path = folder / _PARSED
+    with suppress(OSError, ValueError):
+        remember_tables(json.loads(path.read_text(encoding="utf-8")))
+    before = known_tables()
+    yield
+    after = known_tables()
+    if after.keys() == before.keys():
+        return
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(after), encoding="utf-8")
+        fresh.replace(path)
 
 
 def _assets_of(modules: list[ModuleType]) -> list[Asset]:

@@ -125,14 +125,17 @@ class Project:
 
         Settings are looked for in ``root`` (the working directory unless given) and above.
         """
-        from assets_core.loading import load_definitions
+        from assets_core.loading import load_definitions, parsed_queries
 
         found = find(Path(root or ".").resolve())
         given = {"module": module, "state": state, "environment": environment}
         settings = load_settings(found, given=given)
         definitions = load_definitions(settings.module, found.root)
         origin = Origin(settings.module, str(found.root), settings.environment, dict(config or {}))
-        return cls(definitions, root=found.root, config=config, settings=settings, origin=origin)
+        with parsed_queries(found.root / FOLDER):
+            return cls(
+                definitions, root=found.root, config=config, settings=settings, origin=origin
+            )
 
     def __enter__(self) -> Project:
         return self

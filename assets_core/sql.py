@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping, Sequence
 
 from assets_core.errors import DefinitionError
+from assets_core.hashing import hexdigest
 
 PARAMETERS = ("partition_key", "partition_start", "partition_end")
 """What may be bound in a query as ``$name``."""
 
 
-@cache
-def tables_of(query: str, dialect: str = "duckdb") -> tuple[str, ...]:
+_known: dict[str, tuple[str, ...]] = {}
+
+
+def tables_of(query: str) -> tuple[str, ...]:
     """The tables that a query reads, in order of appearance, its own CTEs left out.
 
     Raises DefinitionError when the text is not one query, or binds an unknown parameter.
     """
+    key = hexdigest("tables", query)
+    found = _known.get(key)
+    if found is None:
+        found = _known[key] = _parse(query)
+    return found
+
+
+def known_tables() -> dict[str, tuple[str, ...]]:
+    """What was found out so far, by a hash of the query; to be kept and given back."""
+    return dict(_known)
+
+
+def remember_tables(known: Mapping[str, Sequence[str]]) -> None:
+    """Take back what `known_tables` gave, so that nothing is parsed again."""
+    _known.update({key: tuple(tables) for key, tables in known.items()})
+
+
+def _parse(query: str, dialect: str = "duckdb") -> tuple[str, ...]:
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError

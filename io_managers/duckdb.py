@@ -201,6 +201,9 @@ class DuckDBTables:
             return  # published already: a repeated call
         if fence is not None and fence.token >= target.token:
             raise _lost(staged, fence.token, fence.run)
+        barred = catalog.barred(session, target)
+        if barred >= target.token:
+            raise _lost(staged, barred, "")
         names = _staging_tables(staged)
         columns = [catalog.staged_columns(session, name) or "" for name in names]
         if not all(columns):
@@ -317,6 +320,14 @@ class DuckDBTables:
             found = catalog.fences(session, environment, asset, partitions)
         return [found[key].fence() for key in partitions if key in found]
 
+    def fence_off(self, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
+        """Refuse publishes under these tokens and older ones, by rows of their own: the fence
+        rows tell what is published."""
+        from io_managers import _duckdb_catalog as catalog
+
+        with self._file.writing, self._session() as session, session.transaction():
+            catalog.fence_off(session, environment, asset, tokens)
+
     def sweep(self, run: str, keep: Collection[str]) -> int:  # noqa: ARG002 -- a published version has no staging table
         """Remove the staging tables that a dead run left; the number of versions removed."""
         from io_managers import _duckdb_catalog as catalog
@@ -341,7 +352,9 @@ class DuckDBTables:
 
     def close(self) -> None:
         """Close the file unless a reader is still open."""
-        self._file.close()
+        # A file that was never asked for need not load DuckDB to be closed.
+        if "_file" in self.__dict__:
+            self._file.close()
 
 
 @dataclass

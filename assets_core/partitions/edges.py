@@ -6,7 +6,9 @@ of it is arithmetic on whole columns, or on two integers.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class Edge:
             return values[: self.n_down]
         total = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
         np.cumsum(values, axis=0, dtype=values.dtype, out=total[1:])
-        return total[self.hi] - total[self.lo]
+        found: np.ndarray = total[self.hi] - total[self.lo]
+        return found
 
     def count(self, mask: np.ndarray) -> np.ndarray:
         """Per downstream partition, how many of its upstream ones are marked, int64."""
@@ -66,7 +69,8 @@ class Edge:
             return mask[: self.n_down].astype(np.int64)
         total = np.zeros(len(mask) + 1, np.int64)
         np.cumsum(mask, out=total[1:])
-        return total[self.hi] - total[self.lo]
+        found: np.ndarray = total[self.hi] - total[self.lo]
+        return found
 
     def any(self, mask: np.ndarray) -> np.ndarray:
         """Per downstream partition, whether any of its upstream ones is marked, bool."""
@@ -75,13 +79,13 @@ class Edge:
         return self.count(mask) > 0
 
     def cover(self, mask: np.ndarray) -> np.ndarray:
-        """Which upstream partitions the marked downstream ones read, bool of n_up."""
+        """Which upstream partitions the marked downstream ones read, bool of (n_up, …)."""
         import numpy as np
 
-        change = np.zeros(self.n_up + 1, np.int64)
-        np.add.at(change, self.lo[mask], 1)
-        np.add.at(change, self.hi[mask], -1)
-        return np.cumsum(change[:-1]) > 0
+        change = np.zeros((self.n_up + 1, *mask.shape[1:]), np.int64)
+        np.add.at(change, self.lo, mask.astype(np.int64))
+        np.subtract.at(change, self.hi, mask.astype(np.int64))
+        return np.cumsum(change[:-1], axis=0) > 0
 
     # One partition -------------------------------------------------------------------------
 
@@ -158,8 +162,8 @@ class Lists(Edge):
     def cover(self, mask: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        found = np.zeros(self.n_up, bool)
-        found[self.indices[np.repeat(mask, np.diff(self.offsets))]] = True
+        found = np.zeros((self.n_up, *mask.shape[1:]), bool)
+        np.logical_or.at(found, self.indices, np.repeat(mask, np.diff(self.offsets), axis=0))
         return found
 
     def bounds(self, ordinal: int) -> Bounds | None:
@@ -185,6 +189,158 @@ class Lists(Edge):
     def downstream(self, ordinal: int) -> np.ndarray:
         offsets, rows = self._transposed
         return rows[offsets[ordinal] : offsets[ordinal + 1]]
+
+
+class Grid(Edge):
+    """Between products: each upstream dimension follows one of the reader's, or is read by itself.
+
+    Nothing as long as the product is ever laid out: columns are summed along one dimension after
+    the other. ``axes`` hold, for each upstream dimension from slowest to fastest, its edge and
+    which of the reader's dimensions it follows (None: its edge has one row); ``shape`` are the
+    sizes of the reader's dimensions.
+    """
+
+    def __init__(
+        self,
+        axes: list[tuple[Edge, int | None]],
+        shape: tuple[int, ...],
+        short: np.ndarray | None = None,
+    ) -> None:
+        self.axes = axes
+        self.shape = shape
+        self.up_shape = tuple(edge.n_up for edge, _ in axes)
+        self.n_down, self.n_up = prod(shape), prod(self.up_shape)
+        self.short = short if short is not None and short.any() else None
+        self._axis_of = {partner: k for k, (_, partner) in enumerate(axes) if partner is not None}
+
+    @property
+    def is_identity(self) -> bool:
+        return [p for _, p in self.axes] == list(range(len(self.shape))) and all(
+            edge.is_identity and edge.n_up == edge.n_down for edge, _ in self.axes
+        )
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        if self.is_identity:
+            return values
+        rest = values.shape[1:]
+        grid = values.reshape(*self.up_shape, *rest)
+        # Dimensions that shrink come first: what is left to do is smaller then.
+        for k in sorted(range(len(self.axes)), key=self._growth):
+            grid = _along(grid, k, self.axes[k][0].sum)
+        followed = [self._axis_of[d] for d in range(len(self.shape)) if d in self._axis_of]
+        alone = [k for k in range(len(self.axes)) if self.axes[k][1] is None]
+        tail = range(len(self.axes), grid.ndim)
+        grid = grid.transpose(*followed, *alone, *tail)
+        grid = grid.reshape(
+            *(n if d in self._axis_of else 1 for d, n in enumerate(self.shape)), *rest
+        )
+        return np.broadcast_to(grid, (*self.shape, *rest)).reshape(self.n_down, *rest)
+
+    def _growth(self, k: int) -> float:
+        edge = self.axes[k][0]
+        return edge.n_down / max(edge.n_up, 1)
+
+    def count(self, mask: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        return self.sum(mask.astype(np.int64))
+
+    def any(self, mask: np.ndarray) -> np.ndarray:
+        return self.count(mask) > 0
+
+    def cover(self, mask: np.ndarray) -> np.ndarray:
+        grid = mask.reshape(self.shape)
+        ignored = tuple(d for d in range(len(self.shape)) if d not in self._axis_of)
+        grid = grid.any(axis=ignored)
+        kept = [d for d in range(len(self.shape)) if d in self._axis_of]
+        grid = grid.transpose([kept.index(p) for _, p in self.axes if p is not None])
+        sizes = [1 if p is None else self.shape[p] for _, p in self.axes]
+        grid = grid.reshape(sizes)
+        for k, (edge, _) in enumerate(self.axes):
+            grid = _along(grid, k, edge.cover)
+        return grid.ravel()
+
+    def bounds(self, ordinal: int) -> Bounds | None:
+        at = _coordinates(ordinal, self.shape)
+        return _span((e.bounds(0 if p is None else at[p]), e.n_up) for e, p in self.axes)
+
+    def upstream(self, ordinal: int) -> np.ndarray:
+        at = _coordinates(ordinal, self.shape)
+        return _outer([(e.upstream(0 if p is None else at[p]), e.n_up) for e, p in self.axes])
+
+    def reverse_bounds(self, ordinal: int) -> Bounds | None:
+        at = _coordinates(ordinal, self.up_shape)
+        if not self._read_alone(at):
+            return 0, 0
+        return _span(
+            (
+                self.axes[k][0].reverse_bounds(at[k])
+                if (k := self._axis_of.get(d, -1)) >= 0
+                else (0, n),
+                n,
+            )
+            for d, n in enumerate(self.shape)
+        )
+
+    def downstream(self, ordinal: int) -> np.ndarray:
+        import numpy as np
+
+        at = _coordinates(ordinal, self.up_shape)
+        if not self._read_alone(at):
+            return np.zeros(0, np.int64)
+        rows = []
+        for d, n in enumerate(self.shape):
+            k = self._axis_of.get(d)
+            rows.append((np.arange(n) if k is None else self.axes[k][0].downstream(at[k]), n))
+        return _outer(rows)
+
+    def _read_alone(self, at: list[int]) -> bool:
+        """Whether the dimensions that follow none of the reader's hold these coordinates."""
+        alone = ((edge, at[k]) for k, (edge, partner) in enumerate(self.axes) if partner is None)
+        return all(len(edge.downstream(i)) for edge, i in alone)
+
+
+def _along(grid: np.ndarray, axis: int, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """``change``, which works on rows, along another axis."""
+    import numpy as np
+
+    rows = np.moveaxis(grid, axis, 0)
+    # The sizes are named: with an empty dimension there is nothing to infer one from.
+    flat = change(np.ascontiguousarray(rows).reshape(rows.shape[0], prod(rows.shape[1:])))
+    return np.moveaxis(flat.reshape(flat.shape[0], *rows.shape[1:]), 0, axis)
+
+
+def _coordinates(ordinal: int, shape: tuple[int, ...]) -> list[int]:
+    found = []
+    for size in reversed(shape):
+        ordinal, own = divmod(ordinal, size)
+        found.append(own)
+    return found[::-1]
+
+
+def _span(parts: Iterable[tuple[Bounds | None, int]]) -> Bounds | None:
+    """The interval that intervals of dimensions make: all after the first wide one are whole."""
+    lo, width, wide = 0, 1, False
+    for bounds, size in parts:
+        if bounds is None:
+            return None
+        own = bounds[1] - bounds[0]
+        if own <= 0:
+            return 0, 0
+        if wide and own != size:
+            return None
+        lo, width, wide = lo * size + bounds[0], width * own, wide or own != 1
+    return lo, lo + width
+
+
+def _outer(parts: list[tuple[np.ndarray, int]]) -> np.ndarray:
+    """Ordinals of every combination of coordinates."""
+    total = parts[0][0]
+    for own, size in parts[1:]:
+        total = (total[:, None] * size + own[None, :]).ravel()
+    return total
 
 
 def from_lists(lists: list[Any], n_up: int, short: np.ndarray | None = None) -> Edge:
