@@ -149,11 +149,8 @@ class StoreRecall:
 
     def first_landed(self, asset: str, partitions: Sequence[str]) -> Mapping[str, int]:
         """Partition → µs of its first materialization."""
-        first: dict[str, int] = {}
-        for fact in self._log(asset, partitions):
-            earlier = first.get(fact.partition, fact.finished)
-            first[fact.partition] = min(earlier, fact.finished)
-        return first
+        # Newest first, so the oldest of a partition is what stays.
+        return {fact.partition: fact.finished for fact in self._log(asset, partitions)}
 
     def _log(self, asset: str, partitions: Sequence[str]) -> list[Materialization]:
         read = self._state.materializations

@@ -124,6 +124,31 @@ def test_missing_and_changed_are_told_apart(world: World) -> None:
     }
 
 
+def test_partitions_built_by_different_codes_are_told_apart(world: World) -> None:
+    world.parts["clean"] = {"helper scale": "1"}
+    built(world).codes["clean"], world.parts["clean"] = "d" * 32, {"helper shift": "1"}
+    world.build("clean", "2024-01-05")
+    world.codes["clean"], world.parts["clean"] = "e" * 32, {"helper shift": "2"}
+    whys = {g.where: g.why for g in plan_groups(world.plan()) if g.asset == "clean"}
+    assert len(whys) == 2
+    assert "helper shift changed" in whys["2024-01-05"]
+    assert "helper scale removed" in whys["2024-01-01..2024-01-04, 2024-01-06..2024-02-29"]
+
+
+def test_outputs_that_lack_one_another_are_told_apart(tmp_path: Path) -> None:
+    made = World(tmp_path, [landing, clean, *both], "2024-01-03T00:00:00")
+    made.observe("landing", at="2024-01-04T00:00:00")
+    made.build_at_once("clean")
+    made.build("left", "2024-01-01")
+    made.build("right", "2024-01-02")
+    whys = {(g.asset, g.where): g.why for g in plan_groups(made.plan()) if g.asset == "left"}
+    assert whys == {
+        ("left", "2024-01-01"): "made together with right",
+        ("left", "2024-01-02"): "missing",
+    }
+    made.state.close()
+
+
 def test_groups_hold_each_step_of_the_plan_once(world: World) -> None:
     built(world).observe("landing", "2024-01-05", version=2, at="2024-02-01T00:00:00")
     world.codes["trend"] = "d" * 32
@@ -230,6 +255,13 @@ def test_any_graph_is_drawn_without_boxes_on_one_another(n: int, data: st.DataOb
         for other_x, other_y, other_w, other_h in boxes[i + 1 :]:
             apart = x + w <= other_x or other_x + other_w <= x or y + h <= other_y
             assert apart or other_y + other_h <= y
+
+
+def test_of_a_circle_all_but_one_edge_is_drawn() -> None:
+    boxes = [Box(name, name) for name in "abc"]
+    html = layout.draw(boxes, [("a", "b"), ("b", "c"), ("c", "a")], label="")
+    curves = [e for e in drawings(html)[0].iter() if e.get("fill") == "none"]
+    assert len(curves) == 2
 
 
 def test_a_graph_too_large_to_read_is_not_drawn() -> None:

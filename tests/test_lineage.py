@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -14,7 +14,8 @@ from world import World
 
 from assets_core import Definitions, Partition, Project
 from assets_core.asset import asset, multi_asset, source
-from assets_core.observe.lineage import _adds_up
+from assets_core.graph import Graph
+from assets_core.observe.lineage import _adds_up, upstream_of
 from assets_core.partitions import (
     all_partitions,
     daily,
@@ -25,6 +26,7 @@ from assets_core.partitions import (
     product,
     static,
 )
+from assets_core.recalling import StoreLedger
 from assets_core.records import Version
 
 DAYS = daily("2024-01-01")
@@ -161,6 +163,41 @@ def test_depth_zero_is_the_partition_alone(world: World) -> None:
 def test_a_version_that_several_read_is_stored_once(world: World) -> None:
     refs = [(n.asset, n.partition) for n in world.upstream("report", "2024-01-05").nodes.values()]
     assert len(refs) == len(set(refs))
+
+
+def test_what_a_version_read_is_looked_up_once(world: World) -> None:
+    class Counting(StoreLedger):
+        asked: ClassVar[list[tuple[str, int]]] = []
+
+        def versions_read(self, fact: Any, read: Any) -> Any:
+            self.asked.append((read.name, fact.id))
+            return super().versions_read(fact, read)
+
+    upstream_of(Counting(world.state, world.env, world.graph, world.spaces), "report", "2024-01-05")
+    assert len(Counting.asked) == len(set(Counting.asked)) > 5
+
+
+def test_assets_that_have_exchanged_their_places_do_not_make_a_circle(tmp_path: Path) -> None:
+    def pair(first: str, second: str) -> list[Any]:
+        @asset(name=first, partitions=DAYS)
+        def upstream() -> Any: ...
+
+        @asset(name=second, partitions=DAYS, inputs={"read": first})
+        def downstream(read: Any) -> Any: ...
+
+        return [upstream, downstream]
+
+    made = World(tmp_path, pair("one", "two"), "2024-01-03T00:00:00")
+    made.build_at_once("one")
+    made.build_at_once("two")
+    made.graph = Graph.build(pair("two", "one"))
+    made.build("one", "2024-01-01")
+    found = made.downstream("one", "2024-01-01")
+    assert {node.asset for node in found.nodes.values()} == {"one", "two"}
+    assert "(see above)" in str(found)
+    json.dumps(found.to_dict())
+    assert "<svg" in found._repr_html_()
+    made.state.close()
 
 
 def test_a_repeated_subtree_is_shown_once(world: World) -> None:

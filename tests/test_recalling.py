@@ -122,7 +122,8 @@ def test_the_log_answers_as_the_store_does(world: World, monkeypatch: pytest.Mon
     run = world.begin()
     world.build("clean", "2024-01-04", "2024-01-05", version=2, run=run)
     world.build("trend", "2024-01-05", "2024-01-06", run=run)
-    world.build("clean", "2024-01-05", version=3)
+    world.build("clean", "2024-01-05", version=3, run=run)
+    world.build("clean", "2024-01-05", version=4)
     world.build("trend", "2024-01-07")
 
     def answers() -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -63,17 +63,32 @@ class _Spot:
 
 
 def draw(boxes: Sequence[Box], edges: Collection[Edge], *, label: str) -> str:
-    """An SVG of the graph; a sentence when it is too large to draw. Edges must make no circle."""
+    """An SVG of the graph; a sentence when it is too large to draw.
+
+    Where edges make a circle (records older than a change of the graph can), one is left out.
+    """
     if len(boxes) > MOST:
         return svg.note(f"{count(len(boxes), 'asset')}: too many to draw; select some of them.")
     if not boxes:
         return svg.note("Nothing to draw.")
-    layers, routes = _layers(boxes, edges)
+    layers, routes = _layers(boxes, _without_circles(boxes, edges))
     _order(layers)
     width, height = _place(layers)
     shapes = [_curve(route) for route in routes]
     shapes += [_shape(spot) for layer in layers for spot in layer if spot.box is not None]
     return svg.drawing(width, height, *shapes, label=label)
+
+
+def _without_circles(boxes: Iterable[Box], edges: Iterable[Edge]) -> list[Edge]:
+    kept = sorted(set(edges))
+    while True:
+        try:
+            _depths(boxes, kept)
+        except CycleError as error:
+            one, other = error.args[1][:2]
+            kept.remove((one, other) if (one, other) in kept else (other, one))
+        else:
+            return kept
 
 
 def _depths(boxes: Iterable[Box], edges: Iterable[Edge]) -> dict[str, int]:

@@ -52,9 +52,6 @@ class Ledger(Protocol):
     def served(self, asset: str, partition: str) -> Version | None:
         """Its data version alone; cheaper, and asked often."""
 
-    def keys(self, asset: str, ranges: Sequence[tuple[str, str]]) -> list[str]:
-        """The partitions of inclusive ranges, in the asset's order."""
-
     def salts(self, asset: str, partitions: Sequence[str]) -> list[int | None]:
         """The salts that partitions carry in digests; None for one no longer in the key space."""
 
