@@ -14,7 +14,8 @@ from typing import NoReturn
 STOPPED = 130
 """The exit code after Ctrl-C, or after "no" to a question."""
 
-_BROKEN_PIPE = 141
+READER_LEFT = 141
+"""The exit code when nobody reads the output any more, as that of a program killed by SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -85,4 +86,4 @@ def _flush(code: int) -> int:
 def _reader_left() -> int:
     """``assets list | head`` has seen enough; Python's own flush at exit must not complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return _BROKEN_PIPE
+    return READER_LEFT

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from assets_core.cli import READER_LEFT, STOPPED
 from assets_core.cli.completing import complete_environment, complete_module
 from assets_core.cli.session import SHARED
 
@@ -91,6 +92,14 @@ def _build(name: str, target: Any, shared: list[Any]) -> Any:
 
 class LazyGroup(TyperGroup):
     """A group that lists its commands without importing them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(STOPPED) from None
+        except BrokenPipeError:
+            raise typer.Exit(READER_LEFT) from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx

@@ -7,7 +7,9 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from assets_core.cli.screen import Screen, stderr
 from assets_core.errors import AssetsError, DefinitionError, UserCodeError
@@ -57,9 +59,10 @@ def show_traceback(screen: Screen, text: str, *, indent: str = "") -> None:
 
 
 def cut_traceback(error: BaseException) -> str:
-    """The traceback of an exception without our own frames."""
+    """The traceback of an exception from the user's first frame on, without our own."""
     frames = traceback.extract_tb(error.__traceback__)
-    kept = [frame for frame in frames if not frame.filename.startswith(_OURS)] or frames
+    begin = next((i for i, frame in enumerate(frames) if _whose(frame.filename) == "user"), 0)
+    kept = [frame for frame in frames[begin:] if _whose(frame.filename) != "ours"] or frames
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept)]
     return "".join([*lines, *traceback.format_exception_only(error)])
 
@@ -89,11 +92,18 @@ def show_unforeseen(error: Exception) -> None:
 
 def is_users(error: BaseException) -> bool:
     """Whether the innermost code that is not a library's is the user's, not ours."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    owners = (_whose(frame.filename) for frame in frames)
+    return next((owner == "user" for owner in owners if owner != "library"), False)
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    libraries = tuple(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith(_OURS):
-            return False
-        if not frame.filename.startswith((*libraries, "<")):
-            return True
-    return False
+    return tuple(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def _whose(filename: str) -> Literal["ours", "library", "user"]:
+    if filename.startswith(_OURS):
+        return "ours"
+    return "library" if filename.startswith((*_libraries(), "<")) else "user"

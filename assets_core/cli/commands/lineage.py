@@ -87,14 +87,15 @@ def rejects(
     with project(ctx) as loaded:
         found = loaded.rejects(asset, key)
         if as_json:
-            rows = [{k: plain(v) for k, v in row.items()} for row in found.to_pylist()]
+            given = [] if found is None else found.to_pylist()
+            rows = [{k: plain(v) for k, v in row.items()} for row in given]
             print_json({"asset": asset, "partition": key, "count": len(rows), "rows": rows})
         else:
             _print_rejects(stdout(), asset, found, limit)
 
 
-def _print_rejects(screen: Screen, asset: str, found: pa.Table, limit: int) -> None:
-    if not found.num_rows:
+def _print_rejects(screen: Screen, asset: str, found: pa.Table | None, limit: int) -> None:
+    if found is None or not found.num_rows:
         screen.line(f"No row of {asset} was set aside.", "green")
         return
     by_reason: dict[str, int] = {}

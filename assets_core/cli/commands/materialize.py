@@ -133,6 +133,7 @@ def _run(
     from assets_core.cli.stopping import two_steps
     from assets_core.cli.summary import print_summary
 
+    sys.stdout.flush()  # the plan comes before the progress also where both go to one file
     with two_steps(), watching(len(made)) as (watched, on_event):
         result = loaded.materialize(
             plan=made,
@@ -176,7 +177,12 @@ def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool) -> None:
             hint="Add --yes, or say which with --partition or --partitions.",
         )
     sys.stdout.flush()
-    if not typer.confirm(f"{verb} {count(number, 'asset partition')}?", err=True):
+    try:
+        agreed = typer.confirm(f"{verb} {count(number, 'asset partition')}?", err=True)
+    except typer.Abort:
+        stderr().line()
+        agreed = False
+    if not agreed:
         stderr().line("Nothing was done.")
         raise typer.Exit(STOPPED)
 

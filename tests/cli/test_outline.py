@@ -1,0 +1,133 @@
+"""The commands and options that exist, and what finding that out costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assets_core.cli.app import COMMANDS, command
+from cli.shop import REPOSITORY, Command, environment
+
+PROMISED = [
+    *("list", "show", "plan", "materialize", "status", "runs", "logs", "lineage", "history"),
+    *("rejects", "partitions", "freshness", "accept", "repair", "doctor", "init"),
+]
+
+OPTIONS = {
+    "materialize": (
+        "--partition --partitions --select -s --force --dry-run --fail-fast --jobs -j --executor "
+        "--include-open --config --allow-schema-change --yes -y --json"
+    ),
+    "plan": "--partition --partitions --select -s --force --include-open --config --json",
+    "status": "--select --json",
+    "lineage": "--downstream --depth --json",
+    "repair": "--verify --json",
+    "accept": "--partition --partitions --select --yes --json",
+    "list": "--json",
+    "show": "--json",
+    "runs": "--json",
+    "logs": "--json",
+    "history": "--json",
+    "rejects": "--json",
+    "freshness": "--json",
+    "doctor": "--json",
+    "init": "--json",
+}
+
+
+def test_every_promised_command_exists() -> None:
+    assert list(COMMANDS) == PROMISED
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_each_command_explains_itself(name: str, assets: Command) -> None:
+    outcome = assets(name, "--help")
+    assert outcome.code == 0
+    assert f"Usage: assets {name}" in outcome.out
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_command_takes_its_options(name: str) -> None:
+    known = {text for param in command().commands[name].params for text in param.opts}
+    assert set(OPTIONS[name].split()) - known == set()
+
+
+@pytest.mark.parametrize("name", [n for n in PROMISED if n not in ("init", "partitions")])
+def test_the_shared_options_may_come_after_the_command(name: str) -> None:
+    known = {text for param in command().commands[name].params for text in param.opts}
+    assert {"--module", "-m", "--root", "--environment", "-e", "--state"} - known == set()
+
+
+def test_partitions_has_its_own_commands() -> None:
+    assert list(command().commands["partitions"].commands) == ["list", "add", "remove"]
+
+
+def test_the_list_of_commands_shows_each_in_one_line(assets: Command) -> None:
+    lines = assets("--help").out.splitlines()
+    for name, (_, _, about) in COMMANDS.items():
+        assert f"  {name:<11}  {about}" in lines
+
+
+def test_the_version_is_the_packages(assets: Command) -> None:
+    from assets_core import __version__
+
+    assert assets("--version").out == f"assets {__version__}\n"
+
+
+def test_a_misspelt_command_is_corrected(assets: Command) -> None:
+    outcome = assets("materialise")
+    assert outcome.code == 2
+    assert "Did you mean 'materialize'?" in outcome.err
+
+
+def test_an_unknown_option_is_refused(assets: Command) -> None:
+    outcome = assets("list", "--nonsense")
+    assert outcome.code == 2
+    assert "--nonsense" in outcome.err
+
+
+def test_no_jobs_at_all_is_refused(assets: Command) -> None:
+    assert assets("materialize", "--jobs", "0").code == 2
+
+
+def test_help_loads_neither_data_libraries_nor_rich() -> None:
+    heavy = ("numpy", "pyarrow", "pydantic", "sqlalchemy", "duckdb", "rich", "sqlglot", "pandas")
+    script = (
+        "import sys; from assets_core.cli import run; run(['--help']);"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_listing_loads_neither_the_state_store_nor_rich(shop: Path) -> None:
+    heavy = ("sqlalchemy", "duckdb", "rich", "pandas")
+    script = (
+        "import sys; from assets_core.cli import run; run(['list']);"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=shop,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_the_installed_command_is_this_one() -> None:
+    import tomllib
+
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert settings["project"]["scripts"]["assets"] == "assets_core.cli:main"
