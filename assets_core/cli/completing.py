@@ -143,11 +143,12 @@ def _keys(project: Project, names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _spaces(project: Project, names: Iterable[str]) -> list[KeySpace]:
-    needs_store = any(asset.partitions.is_dynamic for asset in project.graph.assets.values())
-    if needs_store and _store(project) is None:
-        return []
-    every = project.spaces(include_open=True)
-    return list({id(every[name]): every[name] for name in names if name in every}.values())
+    assets = project.graph.assets
+    definitions = {assets[name].partitions for name in names if name in assets}
+    store = _store(project) if any(each.is_dynamic for each in definitions) else None
+    keys = store.dynamic_keys() if store is not None else {}
+    now = project.now()
+    return [each.resolve(now, dynamic=keys, include_open=True) for each in definitions]
 
 
 def _store(project: Project) -> StateStore | None:
