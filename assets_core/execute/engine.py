@@ -7,6 +7,7 @@ steps, the recorder's thread commits and applies what was committed.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import threading
 import time
@@ -37,6 +38,7 @@ from assets_core.durations import parse_duration
 from assets_core.errors import (
     AssetsError,
     LeaseLostError,
+    StorageError,
     UserCodeError,
     VersionReplacedError,
 )
@@ -173,6 +175,9 @@ class Engine:
         self.options = options
         self.tally = Tally()
         self.stopped = ""
+        self.left_behind = False  # an attempt failed: it may have left something staged
+        self._own_ids: set[int] = set()
+        self._unexposed: dict[str, set[str]] = {}
         self._run_task = run_task
         self._log = log
         self._on_event = on_event
@@ -201,6 +206,7 @@ class Engine:
             lease_seconds=options.lease_seconds,
             idle=lambda: self._starving > 0,
             on_lost=self._lost,
+            on_broken=self._broken,
         )
 
     # ---------------------------------------------------------------------------------------
@@ -281,6 +287,7 @@ class Engine:
             if self._error is not None:
                 self.stop("the state store or the machinery failed")
                 self._wait_for_running(self.options.grace)
+            self._join(workers)
         except KeyboardInterrupt:
             self.stop("interrupted")
             self._wait_for_running(self.options.grace)
@@ -293,6 +300,15 @@ class Engine:
         if self._error is not None:
             raise self._error
         return self.tally
+
+    def _join(self, workers: Sequence[threading.Thread]) -> None:
+        """Let the workers end: one that closes a connection of a library in C++ while the
+        interpreter shuts down would abort the process."""
+        with self._lock:
+            self._wake_all()
+        deadline = time.monotonic() + self.options.grace
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self, why: str) -> None:
         """Start no further step."""
@@ -460,7 +476,11 @@ class Engine:
             self._lock.notify()
 
     def _roll_forward(self, wanted: Sequence[tuple[int, int]]) -> None:
-        """Record what a transactional store published and a dead run did not get to record."""
+        """Record what a transactional store published and a dead run did not get to record.
+
+        The run that held a lease before us may not be dead at all: from here on its publishes
+        are refused, or it would change data under a record that says otherwise.
+        """
         for index in dict.fromkeys(index for index, _ in wanted):
             state = self._ops[index]
             for asset in state.op.outputs:
@@ -472,6 +492,10 @@ class Engine:
     def _roll_asset(self, state: OpState, asset: str, ordinals: Sequence[int]) -> None:
         manager = self.runtime.io[self.runtime.graph.assets[asset].io]
         keys = {self._facts.spaces[asset].key(o): o for o in ordinals}
+        taken = [lease for o in ordinals if (lease := state.leases[o][asset]).taken_over]
+        if taken:
+            tokens = {lease.partition: lease.token - 1 for lease in taken}
+            manager.fence_off(self.plan.environment, asset, tokens)
         for fence in manager.fences(self.plan.environment, asset, list(keys)):
             ordinal = keys[fence.partition]
             own = self._facts.assets[asset]
@@ -618,21 +642,53 @@ class Engine:
         self._tell(state, ordinal, "started")
         began = time.time_ns() // 1000
         with capture.attempt() as lines:
+            outcome: Outcome | None = None
+            failure: BaseException | None = None
             try:
                 outcome = self._run_task(task)
-                failure: BaseException | None = None
             except Exception as error:  # noqa: BLE001 - any failure belongs to its step alone
                 failure = error
         self._keep_output(task, lines)
-        if self._abandoned:
-            return
-        if failure is None:
+        if outcome is not None and not self._abandoned:
             try:
                 self._publish(state, ordinal, task, outcome, digest, reads)
                 return
             except Exception as error:  # noqa: BLE001 - a failed publish fails its step alone
                 failure = error
-        self._failed(state, ordinal, task, failure, began)
+        if outcome is not None:
+            self._discard(outcome)
+        if failure is None or self._abandoned:
+            return
+        self.left_behind = True
+        self._failed(state, ordinal, task, self._explained(task, failure), began)
+
+    def _discard(self, outcome: Outcome) -> None:
+        """Remove what an attempt staged that will not be published."""
+        for asset, made in outcome.made.items():
+            manager = self.runtime.io[self.runtime.graph.assets[asset].io]
+            # A store that is in trouble is swept at the end, or by the next command.
+            with contextlib.suppress(OSError, AssetsError):
+                if made.staged.kind != "none":
+                    manager.discard(made.staged)
+
+    def _explained(self, task: Task, failure: BaseException) -> BaseException:
+        """A failure to store, or its reason: another process took the lease and swept up."""
+        if not isinstance(failure, StorageError):
+            return failure
+        wanted = {(t.asset, t.partition, t.token) for t in task.targets.values()}
+        try:
+            held = {(one.asset, one.partition, one.token) for one in self.store.held(self.run)}
+        except AssetsError:
+            return failure
+        if wanted <= held:
+            return failure
+        lost = LeaseLostError(
+            "Another run took this partition over; nothing of ours was published.",
+            facts={"partition": f"{task.op}@{task.partition.key}", "met": first_line(failure)},
+            hint="Run again: what the other run built is kept when it is still right.",
+        )
+        lost.__cause__ = failure
+        return lost
 
     def _keep_output(self, task: Task, lines: capture.Lines) -> None:
         if self._log is not None:
@@ -653,11 +709,24 @@ class Engine:
         self._step_seconds = (
             took if not self._step_seconds else 0.9 * self._step_seconds + 0.1 * took
         )
-        facts = []
-        for asset, made in outcome.made.items():
-            fact = self._fact(asset, task, outcome, made, digest, reads)
-            facts.append(self._sealed(asset, ordinal, fact, made))
+        facts: list[Materialization] = []
+        try:
+            for asset, made in outcome.made.items():
+                fact = self._fact(asset, task, outcome, made, digest, reads)
+                facts.append(self._sealed(asset, ordinal, fact, made))
+        except Exception:
+            self._keep_published(facts)
+            raise
         self._commit(state, ordinal, facts, outcome)
+
+    def _keep_published(self, facts: Sequence[Materialization]) -> None:
+        """One output failed to publish after others did: their store shows them, so record them."""
+        for fact in facts:
+            manager = self.runtime.io[self.runtime.graph.assets[fact.asset].io]
+            if manager.transactional and fact.kind == "built":
+                self._recorder.call(Publish(fact))
+        if facts:
+            self._refresh()
 
     def _fact(
         self,
@@ -810,7 +879,33 @@ class Engine:
         manager = self.runtime.io[fact.receipt.store]
         if not manager.transactional:
             parts = asset.partitions.path_parts(fact.partition)
-            manager.expose(fact.environment, fact.asset, parts, fact.receipt)
+            try:
+                manager.expose(fact.environment, fact.asset, parts, fact.receipt)
+            except StorageError:
+                # It is recorded, so it is done; the view is swapped at the end, or the run fails.
+                self._unexposed.setdefault(fact.asset, set()).add(fact.partition)
+
+    def outdated_views(self) -> dict[str, set[str]]:
+        """Partitions whose outside view may not show their pointer, by asset: those that could
+        not be swapped, and those that others recorded while this run was at work.
+
+        Between our record and our swap another run can have done both.
+        """
+        places = {name: set(keys) for name, keys in self._unexposed.items()}
+        began = self.plan.facts.revision
+        if not self._own_ids:
+            return places
+        names = [name for state in self._ops for name in state.op.outputs]
+        tail = self.store.snapshot(self.plan.environment, names, since=began)
+        for name, columns in tail.assets.items():
+            others = [
+                key
+                for key, recorded in zip(columns.keys, columns.id.tolist(), strict=True)
+                if recorded not in self._own_ids
+            ]
+            if others:
+                places.setdefault(name, set()).update(others)
+        return places
 
     def _apply(self, ordinal: int, fact: Materialization, result: Published) -> None:
         with self._lock:
@@ -822,6 +917,7 @@ class Engine:
             own.finished[ordinal], own.rows[ordinal] = fact.finished, fact.receipt.rows
             self._digests.moved(fact.asset, ordinal, fact.data_version)
             self._receipts[result.id] = fact.receipt
+            self._own_ids.add(result.id)
             if fact.schema:
                 self._schemas[fact.asset] = fact.schema
             warned = tuple(f"{c.name}: {c.message}" for c in fact.checks if not c.passed)
@@ -882,15 +978,19 @@ class Engine:
             self._again(state, ordinal, 0.05)
             return
         retry = declared.retry
-        wants = retry is not None and task.attempt <= retry.max and retry.applies(cause)
-        if wants and not self.stopped:
-            assert retry is not None
+        lost = isinstance(error, LeaseLostError)
+        if (
+            retry is not None
+            and task.attempt <= retry.max
+            and retry.applies(cause)
+            and not (lost or self.stopped)
+        ):
             wait = retry.wait(task.attempt)
             self._note(state, ordinal, task.attempt, "retried", error, began)
             self._tell(state, ordinal, "retrying", f"{first_line(error)} (again in {wait:.1f} s)")
             self._again(state, ordinal, wait)
             return
-        status: AttemptStatus = "refused" if isinstance(error, LeaseLostError) else "failed"
+        status: AttemptStatus = "refused" if lost else "failed"
         self._fail(state, ordinal, task.attempt, error, began, status)
 
     def _again(self, state: OpState, ordinal: int, seconds: float) -> None:
