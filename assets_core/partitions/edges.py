@@ -251,9 +251,10 @@ class Grid(Edge):
         return self.count(mask) > 0
 
     def cover(self, mask: np.ndarray) -> np.ndarray:
-        grid = mask.reshape(self.shape)
+        import numpy as np
+
         ignored = tuple(d for d in range(len(self.shape)) if d not in self._axis_of)
-        grid = grid.any(axis=ignored)
+        grid: np.ndarray = np.any(mask.reshape(self.shape), axis=ignored)
         kept = [d for d in range(len(self.shape)) if d in self._axis_of]
         grid = grid.transpose([kept.index(p) for _, p in self.axes if p is not None])
         sizes = [1 if p is None else self.shape[p] for _, p in self.axes]

@@ -95,13 +95,14 @@ def _month(columns: Columns, valid: Bools) -> Ints:
     valid &= columns[4] == ord("-")
     years, month = _year(columns, valid), _number(columns[5:7], valid)
     valid &= (month >= 1) & (month <= 12)
-    return years * 12 + month - 1
+    months: Ints = years * 12 + month - 1
+    return months
 
 
 def _day(columns: Columns, valid: Bools) -> Ints:
     import numpy as np
 
-    months = np.where(valid, _month(columns, valid), 0)
+    months = _month(columns, valid)
     months[~valid] = 0
     valid &= columns[7] == ord("-")
     day = _number(columns[8:10], valid)
@@ -111,7 +112,7 @@ def _day(columns: Columns, valid: Bools) -> Ints:
     low, high = int(months.min()), int(months.max())
     begins = np.arange(low, high + 2).astype("datetime64[M]").astype("datetime64[D]")
     starts = begins.astype(np.int64)
-    days = starts[months - low] + day - 1
+    days: Ints = starts[months - low] + day - 1
     valid &= (day >= 1) & (days < starts[months - low + 1])
     return days
 

@@ -6,13 +6,14 @@ Mappings are plain values. Along time they count windows, so 23- and 25-hour day
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from assets_core.errors import DefinitionError
 from assets_core.partitions.edges import (
     Edge,
+    Grid,
     Lists,
     as_lists,
     empty,
@@ -20,11 +21,13 @@ from assets_core.partitions.edges import (
     from_lists,
     monotone,
 )
+from assets_core.partitions.keys import canonical_key
 from assets_core.partitions.spaces import (
     KeySpace,
     Partition,
     PartitionsDefinition,
     Product,
+    ProductSpace,
     TimeSpace,
     TimeWindows,
     Unpartitioned,
@@ -32,6 +35,11 @@ from assets_core.partitions.spaces import (
 
 if TYPE_CHECKING:
     import numpy as np
+
+_T = TypeVar("_T")
+
+
+_OWN_PAST = "an asset can read only its own past; use lag(n), or window(n, -1)."
 
 
 class PartitionMapping:
@@ -44,7 +52,7 @@ class PartitionMapping:
     ) -> str | None:
         """Why the mapping does not fit the two definitions; None when it does."""
         if same_asset:
-            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+            return _OWN_PAST
         return _dimension_problem(down, up)
 
     def identity(self) -> tuple[object, ...]:
@@ -85,11 +93,8 @@ class TimeShift(PartitionMapping):
     def check(
         self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
     ) -> str | None:
-        past = (self.kind == "lag" and self.before >= 1) or (
-            self.kind == "window" and self.after < 0
-        )
-        if same_asset and not past:
-            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+        if same_asset and not self.is_past:
+            return _OWN_PAST
         if self.kind != "overlap" and (down.time is None or up.time is None):
             which = "the reader" if down.time is None else "the upstream"
             return f"{self} counts windows of time, and {which} has none."
@@ -97,6 +102,13 @@ class TimeShift(PartitionMapping):
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
         return _by_dimensions(down, up, {}, self)
+
+    @property
+    def is_past(self) -> bool:
+        """Whether it reads only windows before the reader's own."""
+        return (self.kind == "lag" and self.before >= 1) or (
+            self.kind == "window" and self.after < 0
+        )
 
     def shift(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The interval of upstream windows out of the overlapping one."""
@@ -110,26 +122,37 @@ class TimeShift(PartitionMapping):
         """The edge between two spaces of windows."""
         import numpy as np
 
-        if not down.n:
-            return empty(0, up.n)
-        if down.definition == up.definition and down.n <= up.n:
+        if not down.n or not len(up.windows.edges):
+            return empty(down.n, up.n)
+        if down.definition == up.definition:
             lo = np.arange(down.n, dtype=np.int64)
             hi = lo + 1
         else:
-            starts, ends = down.starts(), down.ends()
-            # Further windows of the upstream, closed or not, to count with.
-            ahead = up.definition.windows_until(int(ends[-1]) + 400 * 86_400)
-            edges = ahead.edges
-            lo = np.searchsorted(edges[1:], starts, side="right").astype(np.int64)
-            hi = np.searchsorted(edges[:-1], ends, side="left").astype(np.int64)
-            hi = np.maximum(hi, lo)
-        outside = hi <= lo
+            lo, hi = _touching(down, up)
         lo, hi = self.shift(lo, hi)
         # What lies past the last window of an upstream that has ended is not waited for.
-        short = np.minimum(hi, _final(up.definition)) > up.n
+        ever = np.minimum(hi, _final(up.definition))
+        short = (ever > up.n) & (lo < ever)
         lo, hi = np.clip(lo, 0, up.n), np.clip(hi, 0, up.n)
-        hi = np.where(outside & (self.kind == "overlap"), lo, hi)
-        return Edge(lo, np.maximum(lo, hi), up.n, short)
+        return Edge(lo, hi, up.n, short)
+
+
+def _touching(down: TimeSpace, up: TimeSpace) -> tuple[np.ndarray, np.ndarray]:
+    """The upstream windows ``[lo, hi)`` that overlap each of the reader's.
+
+    They are counted along the upstream's calendar as if it had no start and no end, so that
+    shifts count right also from outside of it: ordinals below 0 and past the last are meant.
+    """
+    import numpy as np
+
+    starts, ends, first = down.starts(), down.ends(), int(up.windows.edges[0])
+    calendar = up.definition.windows_around(
+        min(int(starts[0]), first), max(int(ends[-1]), first)
+    ).edges
+    base = int(np.searchsorted(calendar, first))
+    lo = np.searchsorted(calendar, starts, side="right") - 1 - base
+    hi = np.searchsorted(calendar, ends, side="left") - base
+    return lo.astype(np.int64), hi.astype(np.int64)
 
 
 def _final(definition: TimeWindows) -> int:
@@ -277,7 +300,7 @@ class Table(PartitionMapping):
         self, down: PartitionsDefinition, up: PartitionsDefinition, *, same_asset: bool = False
     ) -> str | None:
         if same_asset:
-            return "an asset can read only its own past; use lag(n), or window(n, -1)."
+            return _OWN_PAST
         for definition, keys in (
             (down, [key for key, _ in self.rows]),
             (up, [key for _, values in self.rows for key in values]),
@@ -290,10 +313,7 @@ class Table(PartitionMapping):
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
         rows = dict(self.rows)
-        return from_lists(
-            [_known(up, rows.get(key, ())) for key in down.keys(None)],
-            up.n,
-        )
+        return _of_keys([rows.get(key, ()) for key in down.keys(None)], up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,26 +332,46 @@ class Through(PartitionMapping):
         return "an asset can read only its own past; use lag(n)." if same_asset else None
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
-        import numpy as np
+        return _of_keys([self._keys(down.partition(i)) for i in range(down.n)], up)
 
-        lists = []
-        short = np.zeros(down.n, bool)
-        for i in range(down.n):
-            given = self.function(down.partition(i))
-            keys = [given] if isinstance(given, str) else list(given)
-            at = up.ordinals(keys) if keys else np.zeros(0, np.int64)
-            short[i] = bool((at < 0).any())
-            lists.append(sorted({int(a) for a in at if a >= 0}))
-        return from_lists(lists, up.n, short)
+    def _keys(self, partition: Partition) -> Sequence[str]:
+        given = self.function(partition)
+        return [str(given)] if isinstance(given, str | Partition) else [str(key) for key in given]
 
 
-def _known(up: KeySpace, keys: Iterable[str]) -> list[int]:
-    chosen = list(keys)
-    at = up.ordinals(chosen)
-    unknown = [key for key, i in zip(chosen, at.tolist(), strict=True) if i < 0]
-    if unknown:
-        raise up.unknown(unknown[0])
-    return sorted(set(at.tolist()))
+def _of_keys(lists: list[Sequence[str]], up: KeySpace) -> Edge:
+    """An edge out of upstream keys; PartitionError for a text that can never be one."""
+    import numpy as np
+
+    flat = [key for keys in lists for key in keys]
+    distinct = list(dict.fromkeys(flat))
+    table = dict(zip(distinct, up.ordinals(distinct).tolist(), strict=True))
+    waited = {key for key, at in table.items() if at < 0 and _will_be(key, up)}
+    short = np.array([not waited.isdisjoint(keys) for keys in lists], bool)
+    found = [sorted({table[key] for key in keys if table[key] >= 0}) for keys in lists]
+    return from_lists(found, up.n, short)
+
+
+def _will_be(key: str, up: KeySpace) -> bool:
+    """Whether a key that is not in the space can come into it: it is waited for then.
+
+    False for a window outside of the definition's start and end. PartitionError for a text that
+    is no key of the definition at all.
+    """
+    if isinstance(up, ProductSpace):
+        parts = zip(up.spaces, up.definition.key_parts(key), strict=True)
+        missing = [(s, part) for s, part in parts if s.ordinals([part])[0] < 0]
+        # Every part is looked at: a later one may be no key at all.
+        answers = [_will_be(part, space) for space, part in missing]
+        return all(answers)
+    if isinstance(up, TimeSpace):
+        start = up.definition.partition(key).start
+        assert start is not None
+        first, stop = up.definition.first_instant(), up.definition.last_instant()
+        return first <= start.timestamp() < stop
+    if up.definition.is_dynamic:
+        return bool(canonical_key(key))
+    raise up.unknown(key)
 
 
 def table(rows: Mapping[str, str | Iterable[str]]) -> Table:
@@ -374,14 +414,27 @@ class ByDimension(PartitionMapping):
         if strange:
             known = ", ".join(up.dimensions) or "none"
             return f"the upstream has no dimension {sorted(strange)[0]!r} (it has {known})."
-        past = any(
-            isinstance(m, TimeShift)
-            and m.check(_just_time(down), _just_time(up), same_asset=True) is None
-            for _, m in self.parts
-        )
-        if same_asset and not past:
-            return "an asset can read only its own past; use lag(n), or window(n, -1)."
-        return None
+        if same_asset:
+            return None if self._reads_past(up) else _OWN_PAST
+        return next(filter(None, (self._problem(n, m, down, up) for n, m in self.parts)), None)
+
+    def _reads_past(self, up: PartitionsDefinition) -> bool:
+        """Only the first time dimension orders the partitions, so only its past is the past."""
+        first = next((n for n, d in _definition_parts(up).items() if _is_time(d)), "")
+        mapping = dict(self.parts).get(first)
+        return isinstance(mapping, TimeShift) and mapping.is_past
+
+    @staticmethod
+    def _problem(
+        name: str, mapping: PartitionMapping, down: PartitionsDefinition, up: PartitionsDefinition
+    ) -> str | None:
+        mine, theirs = _definition_parts(down), _definition_parts(up)
+        partner = _partners(mine, theirs).get(name)
+        if isinstance(mapping, Everything | Latest):
+            return mapping.check(down, theirs[name])
+        if partner is None:
+            return f"the reader has no dimension that {name!r} could follow by {mapping}."
+        return mapping.check(mine[partner], theirs[name])
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
         return _by_dimensions(down, up, dict(self.parts), None)
@@ -417,7 +470,12 @@ def _dimension_problem(down: PartitionsDefinition, up: PartitionsDefinition) -> 
     if isinstance(down, Unpartitioned) or isinstance(up, Unpartitioned):
         return None
     mine, theirs = _definition_parts(down), _definition_parts(up)
-    if _partners(mine, theirs):
+    partners = _partners(mine, theirs)
+    for name, own in partners.items():
+        one, other = (getattr(part, "values", None) for part in (mine[own], theirs[name]))
+        if one is not None and other is not None and set(one).isdisjoint(other):
+            return f"their {name!r} partitions have no key in common; use mapped(…)."
+    if partners:
         return None
     if isinstance(up, Product) and isinstance(down, Product):
         return "they have no dimension in common; use by_dimension(…) or all_partitions()."
@@ -479,9 +537,9 @@ def _by_dimensions(
         return everything(down.n, up.n)
     if len(edges) == 1 and len(mine) <= 1:
         partner, edge = edges[0]
-        if partner is not None or down.n == edge.n_down:
-            return monotone(edge)
-        return monotone(_spread(edge, np.zeros(down.n, np.int64)))
+        if partner is None and not isinstance(edge, Lists):
+            edge = _spread(edge, np.zeros(down.n, np.int64))
+        return monotone(edge)
     return _combine(down, up, mine, edges)
 
 
@@ -507,11 +565,9 @@ def _one_dimension(
 
 
 def _spread(edge: Edge, rows: np.ndarray) -> Edge:
-    """The edge whose partition i reads what ``rows[i]`` reads."""
+    """The interval edge whose partition i reads what ``rows[i]`` reads."""
     short = edge.short[rows] if edge.short is not None else None
-    if not isinstance(edge, Lists):
-        return Edge(edge.lo[rows], edge.hi[rows], edge.n_up, short)
-    return from_lists([edge.upstream(int(row)) for row in rows.tolist()], edge.n_up, short)
+    return Edge(edge.lo[rows], edge.hi[rows], edge.n_up, short)
 
 
 def _combine(
@@ -523,64 +579,49 @@ def _combine(
     """Edges of dimensions → one edge between products (or a product and a single dimension)."""
     import numpy as np
 
-    rows = _coordinates(down, mine)
-    each = [
-        _spread(edge, rows[partner] if partner is not None else np.zeros(down.n, np.int64))
-        for partner, edge in edges
+    names = _by_stride(down, list(mine))
+    shape = tuple(mine[name].n for name in names)
+    axes = [
+        (edges[i][1], None if edges[i][0] is None else names.index(edges[i][0] or ""))
+        for i in _by_stride(up, list(range(len(edges))))
     ]
+    at = np.unravel_index(np.arange(down.n), shape) if down.n and shape else ()
+    nowhere = np.zeros(down.n, np.int64)
+    rows = [nowhere if p is None or not len(at) else at[p] for _, p in axes]
     short = np.zeros(down.n, bool)
-    for edge in each:
+    for (edge, _), own in zip(axes, rows, strict=True):
         if edge.short is not None:
-            short |= edge.short
-    sizes = [edge.n_up for edge in each]
-    if not any(isinstance(edge, Lists) for edge in each):
-        whole = _as_intervals(each, sizes)
-        if whole is not None:
-            return monotone(Edge(whole[0], whole[1], up.n, short))
-    total = as_lists(each[0])
-    for edge in each[1:]:
-        total = _cross(total, as_lists(edge))
-    return Lists(total.offsets, total.indices, up.n, short)
+            short |= edge.short[own]
+    if down.n and not any(isinstance(edge, Lists) for edge, _ in axes):
+        each = [_spread(edge, own) for (edge, _), own in zip(axes, rows, strict=True)]
+        whole = _as_intervals(each)
+        if whole is not None and _rising(*whole):
+            return Edge(whole[0], whole[1], up.n, short)
+    return Grid(axes, shape, short)
 
 
-def _coordinates(down: KeySpace, mine: Mapping[str, KeySpace]) -> dict[str, np.ndarray]:
-    """The ordinal in each of the reader's dimensions, by its own ordinal."""
-    import numpy as np
-
-    rows = {}
-    stride = down.n
-    at = np.arange(down.n)
-    for name, space in mine.items():
-        stride = stride // space.n if space.n else 0
-        rows[name] = at // stride % space.n if stride else at
-    return rows
+def _by_stride(space: KeySpace, declared: list[_T]) -> list[_T]:
+    """Dimensions in the order of ordinals, slowest first, out of the order declared."""
+    return [declared[i] for i in space.order] if isinstance(space, ProductSpace) else declared
 
 
-def _as_intervals(each: list[Edge], sizes: list[int]) -> tuple[np.ndarray, np.ndarray] | None:
+def _rising(lo: np.ndarray, hi: np.ndarray) -> bool:
+    real = hi > lo
+    return bool((lo[real][1:] >= lo[real][:-1]).all() and (hi[real][1:] >= hi[real][:-1]).all())
+
+
+def _as_intervals(each: list[Edge]) -> tuple[np.ndarray, np.ndarray] | None:
     """One interval per partition, when every dimension after the first wide one is whole."""
     import numpy as np
 
     lo = np.zeros(each[0].n_down, np.int64)
     width = np.ones(each[0].n_down, np.int64)
     wide = np.zeros(each[0].n_down, bool)
-    for edge, size in zip(each, sizes, strict=True):
+    for edge in each:
         own = edge.hi - edge.lo
-        if (wide & (own != size)).any():
+        if (wide & (own != edge.n_up)).any():
             return None
-        lo = lo * size + edge.lo
+        lo = lo * edge.n_up + edge.lo
         width = width * own
         wide |= own != 1
     return np.where(width > 0, lo, 0), np.where(width > 0, lo + width, 0)
-
-
-def _cross(one: Any, other: Any) -> Any:
-    """Per partition, every pair of the two lists."""
-    import numpy as np
-
-    lists = [
-        (one.upstream(i)[:, None] * other.n_up + other.upstream(i)[None, :]).ravel()
-        for i in range(one.n_down)
-    ]
-    offsets = np.concatenate(([0], np.cumsum([len(item) for item in lists]))).astype(np.int64)
-    flat = np.concatenate(lists) if lists else np.zeros(0, np.int64)
-    return Lists(offsets, flat.astype(np.int64), one.n_up * other.n_up)

@@ -1,75 +1,96 @@
-"""Selections of partitions, as people write them: keys, ranges, dates, dimensions."""
+"""Selections of partitions, as people write them: keys, ranges, dates, dimensions.
+
+A text is taken apart when it is parsed and read when a key space is there, because only the
+space says what is one of its keys: an exact key wins, whatever else it looks like.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from assets_core.errors import PartitionError
 from assets_core.partitions.keys import SEPARATOR, visible
-from assets_core.partitions.spaces import KeySpace, ProductSpace, TimeSpace, Unpartitioned
-from assets_core.partitions.windows import instants_named, stretch_of
+from assets_core.partitions.spaces import KeySpace, ProductSpace, TimeSpace, ValueSpace
+from assets_core.partitions.windows import CALENDARS, instants_named, stretch_of
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
-_RANGE = ".."
-_ALL = "*"
+    Mask = NDArray[np.bool_]
+
+_RANGE, _ALL = "..", "*"
+_TIME_NAMES = frozenset({"hour", "time", *(c.dimension for c in CALENDARS.values())})
+"""Names that mean the time dimension of a space, whatever that is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A key, a range of keys (either end may be open) or everything."""
+    """A key, a logical date, a range of either (an end may be open), or ``*``."""
 
-    low: str
-    high: str
     text: str
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The two ends of the range, the same for a single key; "" for an open one."""
+        low, dots, high = self.text.partition(_RANGE)
+        if self.text == _ALL:
+            return "", ""
+        return (low.strip(), high.strip()) if dots else (low, low)
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it says: all of them."""
+        return self.ends == ("", "")
 
     @property
     def is_time(self) -> bool:
         """Whether it can be read as a stretch of time."""
-        ends = [end for end in (self.low, self.high) if end]
-        return bool(ends) and all(stretch_of(end) is not None for end in ends)
+        return not self.is_all and all(stretch_of(end) for end in self.ends if end)
 
-    def mask(self, space: KeySpace) -> np.ndarray | None:
+    def mask(self, space: KeySpace) -> Mask | None:
         """The partitions it selects, bool; None when it says nothing about such a space."""
         import numpy as np
 
-        if self.text == _ALL:
+        one = _one(space, self.text)
+        if one is not None:
+            return one
+        if self.is_all:
             return np.ones(space.n, bool)
-        if isinstance(space.definition, Unpartitioned) and self.text != "all":
+        if not space.parts():
             return None
-        if isinstance(space, ProductSpace) and SEPARATOR not in self.text:
-            return _of_product(space, self)
-        exact = self._exact(space)
-        if exact is not None:
-            return exact
-        if isinstance(space, TimeSpace) and self.is_time:
-            return self._overlapping(space)
-        return None if self.is_time else np.zeros(space.n, bool)
-
-    def _exact(self, space: KeySpace) -> np.ndarray | None:
-        """By the space's own keys; None when an end is none of them."""
-        import numpy as np
-
-        low = 0 if not self.low else int(space.ordinals([self.low])[0])
-        high = space.n - 1 if not self.high else int(space.ordinals([self.high])[0])
-        if low < 0 or high < 0:
-            return None
+        if SEPARATOR in self.text:
+            return _between(space, *self.ends) if _RANGE in self.text else _pieces(space, self.text)
         if isinstance(space, ProductSpace):
-            return _box(space, low, high)
-        at = np.arange(space.n)
-        return (at >= low) & (at <= high)
+            return self._of_product(space)
+        found = _between(space, *self.ends)
+        if found is None and self.is_time:
+            return self._overlapping(space) if isinstance(space, TimeSpace) else None
+        return np.zeros(space.n, bool) if found is None else found
 
-    def _overlapping(self, space: TimeSpace) -> np.ndarray:
+    def _of_product(self, space: ProductSpace) -> Mask:
+        """In the first dimension that knows it."""
         import numpy as np
 
-        mask = np.ones(space.n, bool)
-        if self.low:
-            mask &= space.ends() > _instants(self.low, space)[0]
-        if self.high:
-            mask &= space.starts() < _instants(self.high, space)[1]
+        for i, part in enumerate(space.spaces):
+            own = self.mask(part)
+            if own is not None and own.any():
+                return _widen(space, i, own)
+        return np.zeros(space.n, bool)
+
+    def _overlapping(self, space: TimeSpace) -> Mask:
+        import numpy as np
+
+        (low, high), mask = self.ends, np.ones(space.n, bool)
+        if low:
+            mask &= space.ends() > _instants(low, space)[0]
+        if high:
+            mask &= space.starts() < _instants(high, space)[1]
         return mask
 
 
@@ -80,153 +101,279 @@ def _instants(text: str, space: TimeSpace) -> tuple[int, int]:
     return found
 
 
-def _box(space: ProductSpace, low: int, high: int) -> np.ndarray:
-    """Between two keys of a product: between their keys in every dimension."""
+def _one(space: KeySpace, key: str) -> Mask | None:
+    """The partition of this very key; None when there is none."""
     import numpy as np
 
+    at = int(space.ordinals([key])[0])
+    return None if at < 0 else np.arange(space.n) == at
+
+
+def _between(space: KeySpace, low: str, high: str) -> Mask | None:
+    """Between two of the space's own keys; None when an end is none of them."""
+    import numpy as np
+
+    first = 0 if not low else int(space.ordinals([low])[0])
+    last = space.n - 1 if not high else int(space.ordinals([high])[0])
+    if first < 0 or last < 0:
+        return None if SEPARATOR not in low + high else np.zeros(space.n, bool)
+    if not isinstance(space, ProductSpace):
+        at = np.arange(space.n)
+        return (at >= first) & (at <= last)
+    # Between the two keys in every dimension: a box, not a stretch of ordinals.
     mask = np.ones(space.n, bool)
-    at = np.arange(space.n)
-    lows, highs = space.coordinates(low), space.coordinates(high)
-    for one, stride, first, last in zip(space.spaces, space.strides, lows, highs, strict=True):
-        own = at // stride % one.n
-        mask &= (own >= first) & (own <= last)
+    corners = zip(space.coordinates(first), space.coordinates(last), strict=True)
+    for i, (a, b) in enumerate(corners):
+        own = np.arange(space.spaces[i].n)
+        mask &= _widen(space, i, (own >= a) & (own <= b))
     return mask
 
 
-def _of_product(space: ProductSpace, term: Term) -> np.ndarray:
-    """A bare term selects in whichever dimension knows it."""
+def _pieces(space: KeySpace, text: str) -> Mask:
+    """A product's key in another space: whatever of it that space knows."""
     import numpy as np
 
-    found = np.zeros(space.n, bool)
-    for i, one in enumerate(space.spaces):
-        own = term.mask(one)
-        if own is not None and own.any():
-            return _widen(space, i, own)
-    return found
+    terms = [Term(piece) for piece in text.split(SEPARATOR)]
+    masks = [term.mask(space) for term in terms if _knows(space, term)]
+    known = [mask for mask in masks if mask is not None]
+    return reduce(np.logical_and, known) if known else np.zeros(space.n, bool)
 
 
-def _widen(space: ProductSpace, dimension: int, own: np.ndarray) -> np.ndarray:
+def _knows(space: KeySpace, term: Term) -> bool:
+    parts = [part for _, part in space.parts()]
+    timed = term.is_time and any(isinstance(part, TimeSpace) for part in parts)
+    return timed or any(_one(part, term.text) is not None for part in parts)
+
+
+def _widen(space: ProductSpace, dimension: int, own: Mask) -> Mask:
+    """A mask of one dimension, for the product."""
     import numpy as np
 
-    at = np.arange(space.n) // space.strides[dimension] % space.spaces[dimension].n
-    return own[at]
+    at = np.arange(space.n) // space.strides[dimension] % max(space.spaces[dimension].n, 1)
+    widened: Mask = own[at]
+    return widened
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Terms by dimension, all of which must hold (``""``: a single term for the whole key)."""
+
+    groups: tuple[tuple[str, tuple[Term, ...]], ...]
+
+    def __str__(self) -> str:
+        return ",".join(
+            f"{name}={term.text}" if name else term.text for name, term in self.conditions()
+        )
+
+    def conditions(self) -> Iterator[tuple[str, Term]]:
+        """Every term with its dimension."""
+        for name, terms in self.groups:
+            for term in terms:
+                yield name, term
+
+    def mask(self, space: KeySpace) -> Mask | None:
+        """What it selects; None when it says nothing about such a space."""
+        import numpy as np
+
+        found = [self._group(space, name, terms) for name, terms in self.groups]
+        said = [mask for mask in found if mask is not None]
+        return reduce(np.logical_and, said) if said else None
+
+    @staticmethod
+    def _group(space: KeySpace, name: str, terms: tuple[Term, ...]) -> Mask | None:
+        import numpy as np
+
+        at = -1 if not name else _dimension(space, name, terms)
+        if at is None:
+            return None
+        part = space if at < 0 else space.parts()[at][1]
+        said = [mask for term in terms if (mask := term.mask(part)) is not None]
+        if not said:
+            return None
+        own = reduce(np.logical_or, said)
+        return _widen(space, at, own) if at >= 0 and isinstance(space, ProductSpace) else own
+
+
+def _dimension(space: KeySpace, name: str, terms: tuple[Term, ...]) -> int | None:
+    """Which dimension of a space is meant by a name; None when it has no such."""
+    parts = space.parts()
+    for i, (known, _) in enumerate(parts):
+        if known == name:
+            return i
+    if name in _TIME_NAMES or all(term.is_time for term in terms):
+        return next((i for i, (_, p) in enumerate(parts) if isinstance(p, TimeSpace)), None)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What was written in one piece: a key as it stands, or else the alternatives it spells."""
+
+    raw: str
+    alternatives: tuple[Alternative, ...]
+
+    def mask(self, space: KeySpace) -> Mask | None:
+        """What it selects; None when it says nothing about such a space."""
+        import numpy as np
+
+        one = _one(space, self.raw)
+        if one is not None:
+            return one
+        said = [mask for each in self.alternatives if (mask := each.mask(space)) is not None]
+        return reduce(np.logical_or, said) if said else None
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionSelection:
-    """A union of alternatives; each is terms by dimension (``""``: the key as a whole)."""
+    """A union of what was written."""
 
-    alternatives: tuple[tuple[tuple[str, Term], ...], ...]
+    texts: tuple[Text, ...]
 
     def __str__(self) -> str:
-        return " or ".join(
-            ",".join(f"{name}={term.text}" if name else term.text for name, term in terms)
-            for terms in self.alternatives
-        )
+        return " or ".join(text.raw for text in self.texts)
 
-    def mask(self, space: KeySpace) -> np.ndarray:
+    def mask(self, space: KeySpace) -> Mask:
         """The partitions of a space that are selected, bool.
 
-        A logical date selects the windows that overlap it; it says nothing about an asset
-        without time, so all partitions of that are selected.
+        A logical date selects the windows that overlap it. It says nothing about an asset
+        without time, nor does a dimension about one that lacks it: all partitions of that are
+        selected then.
         """
         import numpy as np
 
         found = np.zeros(space.n, bool)
-        for terms in self.alternatives:
-            found |= _alternative(space, terms)
+        for text in self.texts:
+            own = text.mask(space)
+            if own is None:
+                return np.ones(space.n, bool)
+            found |= own
         return found
 
     def check(self, spaces: Iterable[KeySpace]) -> None:
-        """Raise PartitionError when an alternative selects nothing in any of the spaces."""
+        """Raise PartitionError when a part of it selects nothing in any of the spaces."""
         distinct = list({id(space): space for space in spaces}.values())
-        for terms in self.alternatives:
-            if not any(_alternative(space, terms).any() for space in distinct):
-                raise _nothing(terms, distinct)
-
-
-def _alternative(space: KeySpace, terms: tuple[tuple[str, Term], ...]) -> np.ndarray:
-    import numpy as np
-
-    mask = np.ones(space.n, bool)
-    parts = dict(space.parts())
-    for name, term in terms:
-        if not name:
-            own = term.mask(space)
-            mask &= True if own is None else own
-            continue
-        part = parts.get(name)
-        if part is None:
-            if not term.is_time:
-                continue  # says nothing about a space without that dimension
-            part = next((p for p in parts.values() if isinstance(p, TimeSpace)), None)
-            if part is None:
+        for text in self.texts:
+            if any(_one(space, text.raw) is not None for space in distinct):
                 continue
-            name = next(n for n, p in parts.items() if p is part)
-        own = term.mask(part)
-        if own is None:
-            continue
-        if isinstance(space, ProductSpace):
-            own = _widen(space, list(parts).index(name), own)
-        mask &= own
-    return mask
+            if not text.alternatives:
+                raise _nothing(text.raw, text.raw, distinct)
+            for alternative in text.alternatives:
+                _check(alternative, distinct)
 
 
-def _nothing(terms: tuple[tuple[str, Term], ...], spaces: list[KeySpace]) -> PartitionError:
-    text = ",".join(f"{name}={term.text}" if name else term.text for name, term in terms)
-    named = {name for name, _ in terms if name}
-    known = {name for space in spaces for name, _ in space.parts()}
-    if named and not named & known:
-        return PartitionError(
-            f"No asset selected has a dimension {sorted(named)[0]!r}.",
-            hint=f"There are: {', '.join(sorted(known)) or 'none'}.",
-        )
-    timed = [space for space in spaces if space.ends() is not None] or spaces
-    key = terms[0][1].low or terms[0][1].high
-    if timed and key and len(terms) == 1:
-        error = timed[0].unknown(key)
-        return PartitionError(f"No partition matches {text!r}.", facts=error.facts, hint=error.hint)
-    return PartitionError(f"No partition matches {text!r}.")
+def _check(alternative: Alternative, spaces: list[KeySpace]) -> None:
+    said = [mask for space in spaces if (mask := alternative.mask(space)) is not None]
+    if any(mask.any() for mask in said):
+        return
+    conditions = list(alternative.conditions())
+    # Where nothing has time, a date says nothing, and nothing is wrong with it.
+    if all(term.is_all or (term.is_time and not said) for _, term in conditions):
+        return
+    for name, term in conditions:
+        if name:
+            parts = _parts_named(name, term, spaces)
+            if not any(mask.any() for p in parts if (mask := term.mask(p)) is not None):
+                raise _nothing(str(alternative), _culprit(term, parts), parts)
+        elif not term.is_all:
+            raise _nothing(str(alternative), _culprit(term, spaces), spaces)
+    raise PartitionError(f"No partition matches {str(alternative)!r}.")
+
+
+def _parts_named(name: str, term: Term, spaces: list[KeySpace]) -> list[KeySpace]:
+    found = [
+        space.parts()[at][1]
+        for space in spaces
+        if (at := _dimension(space, name, (term,))) is not None
+    ]
+    if found:
+        return found
+    known = sorted({known for space in spaces for known, _ in space.parts()})
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"Did you mean {close[0]!r}? " if close else ""
+    raise PartitionError(
+        f"No selected asset has a dimension {name!r}.",
+        hint=f"{meant}There are: {', '.join(known) or 'none'}.",
+    )
+
+
+def _culprit(term: Term, spaces: list[KeySpace]) -> str:
+    """The end of a range that selects nothing; the key itself when it is no range."""
+    low, high = term.ends
+    for end in (low, high):
+        masks = [Term(end).mask(space) for space in spaces] if end else []
+        if end and not any(mask is not None and mask.any() for mask in masks):
+            return end
+    return low or high
+
+
+def _nothing(text: str, key: str, spaces: list[KeySpace]) -> PartitionError:
+    """Why a key selects nothing, told by the space that it was most likely meant for."""
+    message = f"No partition matches {text!r}."
+    space = _meant(key, spaces)
+    if space is None:
+        return PartitionError(message)
+    error = space.unknown(key)
+    if error.message != f"There is no partition {key!r}.":
+        message += f" {error.message}"
+    hint = error.hint
+    if "=" in text and not hint:
+        hint = "Dimensions are written date=2024-01-01,station=EWR."
+    return PartitionError(message, facts=error.facts, hint=hint)
+
+
+def _meant(key: str, spaces: list[KeySpace]) -> KeySpace | None:
+    parts = [part for space in spaces for _, part in space.parts()]
+    timed = [part for part in parts if isinstance(part, TimeSpace)]
+    named = [part for part in parts if isinstance(part, ValueSpace)]
+    if SEPARATOR in key:
+        products = [space for space in spaces if isinstance(space, ProductSpace)]
+        return next(iter([*products, *timed, *named]), None)
+    if stretch_of(key) is not None and timed:
+        return timed[0]
+    near = (p for p in named if difflib.get_close_matches(key, p.values[:2000], n=1, cutoff=0.5))
+    return next(near, next(iter([*timed, *named, *spaces]), None))
 
 
 def parse_selection(texts: str | Sequence[str] | PartitionSelection) -> PartitionSelection:
-    """``K``, ``A..B`` (inclusive, either end may be empty), lists of these, ``date=…,station=*``.
+    """Read what people write into a selection.
 
-    Raises PartitionError for text that is none of these.
+    ``K`` is a key or a logical date of any granularity, ``A..B`` a range with both ends (either
+    may be left out), ``*`` all; ``A,B`` or a list is a union. ``date=A..B,station=EWR`` names
+    dimensions: all of them must hold, and values of one dimension are alternatives.
+
+    Raises PartitionError for a text that is empty or has invisible characters; what selects
+    nothing is found by `PartitionSelection.check`.
     """
     if isinstance(texts, PartitionSelection):
         return texts
-    given = [texts] if isinstance(texts, str) else list(texts)
-    alternatives: list[tuple[tuple[str, Term], ...]] = []
-    for text in given:
-        alternatives += _parse_one(text)
-    if not alternatives:
+    found = tuple(_text(text) for text in ([texts] if isinstance(texts, str) else texts))
+    if not found:
         raise PartitionError("An empty selection of partitions.", hint="Write '2024-01-01'.")
-    return PartitionSelection(tuple(alternatives))
+    return PartitionSelection(found)
 
 
-def _parse_one(text: str) -> list[tuple[tuple[str, Term], ...]]:
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if not any("=" in item for item in items):
-        return [(("", _term(item)),) for item in items]
-    terms = []
-    for item in items:
-        name, sign, value = item.partition("=")
-        if not sign or not name.isidentifier():
-            raise PartitionError(
-                f"{item!r} names no dimension.", hint="Write date=2024-01-01,station=EWR."
-            )
-        terms.append((name, _term(value)))
-    return [tuple(terms)]
+def _text(text: str) -> Text:
+    items = [visible(item.strip()) for item in text.split(",") if item.strip()]
+    if not text.strip():
+        raise PartitionError("An empty selection of partitions.", hint="Write '2024-01-01'.")
+    named = [_named(item) for item in items]
+    if items and all(named):
+        return Text(_composed(text), (Alternative(_grouped(n for n in named if n is not None)),))
+    plain = tuple(Alternative((("", (Term(item),)),)) for item in items)
+    return Text(_composed(text), plain)
 
 
-def _term(text: str) -> Term:
-    if text == _ALL:
-        return Term("", "", _ALL)
-    low, dots, high = text.partition(_RANGE)
-    if not dots:
-        key = visible(text)
-        return Term(key, key, text)
-    if not low and not high:
-        return Term("", "", _ALL)
-    return Term(visible(low) if low else "", visible(high) if high else "", text)
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _named(item: str) -> tuple[str, Term] | None:
+    name, sign, value = (part.strip() for part in item.partition("="))
+    return (name, Term(value)) if sign and value and name.isidentifier() else None
+
+
+def _grouped(named: Iterable[tuple[str, Term]]) -> tuple[tuple[str, tuple[Term, ...]], ...]:
+    groups: dict[str, tuple[Term, ...]] = {}
+    for name, term in named:
+        groups[name] = (*groups.get(name, ()), term)
+    return tuple(groups.items())

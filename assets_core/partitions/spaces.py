@@ -312,18 +312,23 @@ class ValueSpace(_SaltedOnce):
 
 
 class ProductSpace(_SaltedOnce):
-    """Every combination of its dimensions' keys; the last dimension varies fastest."""
+    """Every combination of its dimensions' keys.
+
+    ``spaces`` and ``strides`` are in the order declared. The time dimension runs slowest, so that
+    an asset's past always lies at lower ordinals; ``order`` lists dimensions from there on.
+    """
 
     def __init__(self, definition: Product, spaces: Sequence[KeySpace]) -> None:
         self.definition = definition
         self.spaces = tuple(spaces)
-        self.strides: list[int] = []
-        stride = 1
-        for space in reversed(self.spaces):
-            self.strides.insert(0, stride)
-            stride *= space.n
-        self.n = stride
         self._time = next((i for i, s in enumerate(self.spaces) if isinstance(s, TimeSpace)), None)
+        self.order = sorted(range(len(self.spaces)), key=lambda i: i != self._time)
+        self.strides = [0] * len(self.spaces)
+        stride = 1
+        for i in reversed(self.order):
+            self.strides[i] = stride
+            stride *= self.spaces[i].n
+        self.n = stride
 
     def coordinates(self, ordinal: int) -> list[int]:
         """The ordinal in each dimension."""
@@ -342,33 +347,54 @@ class ProductSpace(_SaltedOnce):
         if not self.n:
             return []
         chosen = np.arange(self.n) if ordinals is None else np.asarray(ordinals, np.int64)
-        columns = [
-            space.keys(chosen // stride % space.n)
-            for space, stride in zip(self.spaces, self.strides, strict=True)
-        ]
-        return [SEPARATOR.join(parts) for parts in zip(*columns, strict=True)]
+        texts = []
+        for space, stride in zip(self.spaces, self.strides, strict=True):
+            # Each value comes many times: write every one once.
+            values, back = np.unique(chosen // stride % space.n, return_inverse=True)
+            texts.append(np.array(space.keys(values), object)[back].tolist())
+        return list(map(SEPARATOR.join, zip(*texts, strict=True)))
 
-    def ordinals(self, keys: Sequence[str]) -> np.ndarray:
+    def ordinals(self, keys: Sequence[str]) -> Ints:
         import numpy as np
 
         split = [key.split(SEPARATOR) for key in keys]
-        width = len(self.spaces)
-        good = np.array([len(parts) == width for parts in split], bool)
-        total = np.zeros(len(keys), np.int64)
-        for i, (space, stride) in enumerate(zip(self.spaces, self.strides, strict=True)):
-            names = [parts[i] if len(parts) == width else "" for parts in split]
-            at = space.ordinals(names)
-            good &= at >= 0
+        good = [len(parts) == len(self.spaces) for parts in split]
+        if not all(good):
+            found = np.full(len(keys), -1, np.int64)
+            found[good] = self.ordinals([k for k, fits in zip(keys, good, strict=True) if fits])
+            return found
+        total, known = np.zeros(len(keys), np.int64), np.ones(len(keys), bool)
+        columns_ = zip(*split, strict=True) if split else ()
+        for space, stride, values in zip(self.spaces, self.strides, columns_, strict=bool(split)):
+            distinct = list(dict.fromkeys(values))
+            table = dict(zip(distinct, space.ordinals(distinct).tolist(), strict=True))
+            at = np.fromiter(map(table.__getitem__, values), np.int64, len(values))
+            known &= at >= 0
             total += at * stride
-        return np.where(good, total, -1)
+        return np.where(known, total, -1)
+
+    def unknown(self, key: str) -> PartitionError:
+        parts = key.split(SEPARATOR)
+        if len(parts) == len(self.spaces):
+            for name, space, part in zip(
+                self.definition.dimensions, self.spaces, parts, strict=True
+            ):
+                if space.ordinals([part])[0] < 0:
+                    error = space.unknown(part)
+                    facts = {"dimension": name, **error.facts}
+                    message = f"There is no partition {key!r}. {error.message}"
+                    return PartitionError(message, facts=facts, hint=error.hint)
+        shape = SEPARATOR.join(self.definition.dimensions)
+        return PartitionError(f"There is no partition {key!r}.", hint=f"Keys are {shape}.")
 
     @cached_property
     def _salts(self) -> np.ndarray:
         import numpy as np
 
         total = np.full(1, _PRODUCT_SALT, np.uint64)
-        for space in self.spaces:
-            spread = (total * np.uint64(_PRODUCT_FACTOR))[:, None] + space.salts()[None, :]
+        for i in self.order:
+            own = mix64(self.spaces[i].salts() + np.uint64(hash64(self.definition.dimensions[i])))
+            spread = (total * np.uint64(_PRODUCT_FACTOR))[:, None] + own[None, :]
             total = mix64(spread.ravel())
         return total
 

@@ -73,14 +73,15 @@ class Clock:
 
     def offset_at(self, instants: Ints) -> Ints:
         """The offset in force at each instant."""
-        return self.offsets[self.changes.searchsorted(instants, "right")]
+        offsets: Ints = self.offsets[self.changes.searchsorted(instants, "right")]
+        return offsets
 
     def to_utc(self, walls: Ints) -> Ints:
         """`first_showing` of each wall time. Never decreases where ``walls`` does not."""
         import numpy as np
 
         if not len(self.changes):
-            return walls - self.offsets[0]
+            return np.asarray(walls - self.offsets[0], np.int64)
         segment = np.searchsorted(self.changes + self.offsets[:-1], walls, "right")
         instants = walls - self.offsets[segment]
         after = segment > 0
