@@ -165,7 +165,7 @@ def test_a_version_that_several_read_is_stored_once(world: World) -> None:
     assert len(refs) == len(set(refs))
 
 
-def test_what_a_version_read_is_looked_up_once(world: World) -> None:
+def test_what_a_version_read_is_looked_up_once(tmp_path: Path) -> None:
     class Counting(StoreLedger):
         asked: ClassVar[list[tuple[str, int]]] = []
 
@@ -173,8 +173,16 @@ def test_what_a_version_read_is_looked_up_once(world: World) -> None:
             self.asked.append((read.name, fact.id))
             return super().versions_read(fact, read)
 
-    upstream_of(Counting(world.state, world.env, world.graph, world.spaces), "report", "2024-01-05")
-    assert len(Counting.asked) == len(set(Counting.asked)) > 5
+    @asset(partitions=DAYS)
+    def spread(trend: Annotated[Any, last(3)]) -> Any: ...
+
+    made = World(tmp_path, [landing, clean, trend, spread], "2024-01-12T00:00:00")
+    for name in ("clean", "trend", "spread"):
+        made.build_at_once(name)
+    ledger = Counting(made.state, made.env, made.graph, made.spaces)
+    upstream_of(ledger, "spread", "2024-01-09")
+    assert len(Counting.asked) == len(set(Counting.asked)) == 1 + 3 + 5
+    made.state.close()
 
 
 def test_assets_that_have_exchanged_their_places_do_not_make_a_circle(tmp_path: Path) -> None:
