@@ -573,6 +573,17 @@ class Project:
         self.recover()
         return repair(self, verify=verify)
 
+    def rebuild(self) -> dict[str, int]:
+        """Record what lies in the stores and the state store does not know, for a lost state store.
+
+        Data, code versions and input digests come back, lineage and runs do not. Counts of
+        versions recorded, and of damaged ones left out.
+        """
+        from assets_core.execute.rebuilding import rebuild
+
+        self.recover()
+        return rebuild(self)
+
     def doctor(self) -> list[dict[str, str]]:
         """Checks of settings, versions, definitions and stores: name, status, detail, hint."""
         from assets_core.execute.repairing import doctor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import textwrap
 import threading
 import time
@@ -31,6 +32,7 @@ from assets_core.errors import ConfigError, MissingDataError, PartitionError, Us
 from assets_core.execute.context import Context
 from assets_core.partitions import Partition, daily, dynamic, lag, last
 from assets_core.project import Project
+from io_managers.duckdb import DuckDBTables
 from io_managers.memory import Memory
 from io_managers.parquet import ParquetFiles
 
@@ -692,6 +694,36 @@ def test_a_token_that_has_not_moved_spares_the_content(make: MakeProject) -> Non
 def test_loading_what_is_not_there_says_how_to_build_it(make: MakeProject) -> None:
     with pytest.raises(MissingDataError, match="assets materialize --select numbers"):
         make(numbers()).load("numbers", "2024-01-01")
+
+
+# A lost state store -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("io", ["default", "warehouse"])
+def test_a_lost_state_store_is_made_out_of_the_data(tmp_path: Path, io: str) -> None:
+    def project() -> Project:
+        @asset(partitions=DAYS, io=io)
+        def base() -> pa.Table:
+            return ONE
+
+        @asset(partitions=DAYS, io=io)
+        def doubled(base: pa.Table) -> pa.Table:
+            return pa.concat_tables([base, base])
+
+        managers = {"default": ParquetFiles("data"), "warehouse": DuckDBTables("data/w.duckdb")}
+        return Project(Definitions([base, doubled], io_managers=managers), root=tmp_path)
+
+    with project() as before:
+        assert before.materialize(now=NOW).ok
+        before.materialize("base", "2024-01-02", force=True, now=NOW)
+    shutil.rmtree(tmp_path / ".assets")
+    with project() as after:
+        assert after.plan(now=NOW).must == 6
+        assert after.rebuild() == {"recorded": 6, "damaged": 0}
+        assert not after.plan(now=NOW)
+        assert after.load("doubled").num_rows == 18
+        # Tokens go on from where they were: what is published next is not taken for a zombie's.
+        assert after.materialize(force=True, now=NOW).counts["done"] == 6
 
 
 # Processes --------------------------------------------------------------------------------

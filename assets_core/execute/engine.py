@@ -544,7 +544,7 @@ class Engine:
         with self._lock:
             digest, sums = self._digests.one(state.op, ordinal)
             fresh = not self._needs_run(state, ordinal, digest)
-            task = None if fresh else self._task(state, ordinal)
+            task = None if fresh else self._task(state, ordinal, digest)
             reads = () if fresh else self._reads(state, ordinal, sums)
             if not fresh:
                 state.state[ordinal] = _RUNNING
@@ -564,13 +564,13 @@ class Engine:
                 return True
         return False
 
-    def _task(self, state: OpState, ordinal: int) -> Task:
+    def _task(self, state: OpState, ordinal: int, digest: Version) -> Task:
         op, space = state.op, self._facts.spaces[state.op.name]
         position = int(state.position[ordinal])
         attempt = self._attempts[position] = self._attempts.get(position, 0) + 1
         key = space.key(ordinal)
         parts = op.partitions.path_parts(key)
-        stamp = {"code": self.codes[op.name].hex}
+        digest_hex, started = version_hex(digest), str(time.time_ns() // 1000)
         targets = {
             asset: Target(
                 asset=asset,
@@ -580,7 +580,11 @@ class Engine:
                 run=self.run,
                 attempt=f"{self.run}-{attempt}",
                 environment=self.plan.environment,
-                stamp=stamp,
+                stamp={
+                    "code": self.codes[asset].hex,
+                    "digest": digest_hex,
+                    "started": started,
+                },
             )
             for asset in op.outputs
         }

@@ -144,6 +144,9 @@ class Batch:
                 return Refused(slot.token, holder)
             slot.holder = None
             slot.leased = True
+        elif fact.token > slot.token:
+            slot.token = fact.token  # found in a store: later publishes must exceed it
+            slot.leased = True
         self.revision += 1
         self._move(slot, self.revision, self.packed(fact, self.revision))
         self.facts.append((fact, self.revision))
