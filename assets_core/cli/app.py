@@ -45,7 +45,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("init", "init", "Start a project that works."),
 }
 
-_EPILOG = "The options above may also be given after a command. How to use it: docs/how-to."
+_ALSO = "Also --module, --root, --environment and --state; see: assets --help"
+
+_EPILOG = "The options above may be given after a command, too."
 
 
 class _Commands(MutableMapping[str, Any]):
@@ -84,7 +86,10 @@ def _build(name: str, target: Any, shared: list[Any]) -> Any:
             inner.params.extend(shared)
         return made
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, context_settings=CONTEXT)(target)
+    if name == "init":  # the one command that loads no project
+        app.command(name, context_settings=CONTEXT)(target)
+        return typer.main.get_command(app)
+    app.command(name, context_settings=CONTEXT, epilog=_ALSO)(target)
     made = typer.main.get_command(app)
     made.params.extend(shared)
     return made

@@ -31,7 +31,7 @@ Reference = Annotated[
 OnePartition = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PARTITION]",
+        metavar="PARTITION",
         help="One partition's key.",
         autocompletion=complete_partition,
         show_default=False,
@@ -40,7 +40,7 @@ OnePartition = Annotated[
 Selection = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SELECTION]...",
+        metavar="SELECTION",
         help="Which assets: 'orders', '+report' (with all upstream), 'orders+' (with all "
         "downstream), 'raw_*', 'tag:daily', 'group:iot', '!this' (not). All without one.",
         autocompletion=complete_selection,

@@ -84,7 +84,7 @@ SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
     ("partitions", "list", "orders"): {"asset": str, "count": int, "partitions": list},
     ("freshness",): {"now": str, "status": str, "overdue": int, "assets": ["asset status counts"]},
     ("accept", "orders", "--yes"): {"accepted": list},
-    ("repair",): {"exposed": int, "swept": int, "verified": int, "damaged": list},
+    ("repair",): {"exposed": int, "swept": int, "verified": int, "damaged": list, "recorded": int},
     ("doctor",): {"checks": ["name status detail hint"]},
 }
 

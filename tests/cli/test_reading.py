@@ -263,6 +263,14 @@ def test_repair_finds_flipped_bits(built: Path, assets: Command) -> None:
     assert "damaged  totals@2024-01-01" in outcome.out
 
 
+def test_a_lost_state_store_is_made_out_of_the_data(built: Path, assets: Command) -> None:
+    import shutil
+
+    shutil.rmtree(built / ".assets")
+    assert "9 versions recorded again" in assets("repair", "--rebuild").out
+    assert assets("plan", "+trend", "--json").json["must"] == 0
+
+
 def test_doctor_says_that_all_is_well(built: Path, assets: Command) -> None:
     outcome = assets("doctor")
     assert outcome.code == 0

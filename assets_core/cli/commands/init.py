@@ -27,7 +27,7 @@ FILES = (
 
 def init(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to; made when it is not there.")
+        Path, typer.Argument(metavar="DIR", help="Where to; made when it is not there.")
     ] = Path(),
     as_json: options.Json = False,
 ) -> None:

@@ -50,7 +50,7 @@ def list_(
 def add(
     ctx: typer.Context,
     name: _Name,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The keys to register.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="The keys to register.")],
     as_json: options.Json = False,
 ) -> None:
     """Register partitions of a dynamic definition."""
@@ -71,7 +71,7 @@ def remove(
     keys: Annotated[
         list[str],
         typer.Argument(
-            metavar="KEY...", help="The keys to remove.", autocompletion=complete_dynamic_key
+            metavar="KEY", help="The keys to remove.", autocompletion=complete_dynamic_key
         ),
     ],
     as_json: options.Json = False,

@@ -40,7 +40,7 @@ _MOST_ERRORS = 20
 _RunId = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN",
         help="A run's id, the beginning of one, or 'latest'.",
         autocompletion=complete_run,
         show_default=False,
@@ -233,7 +233,7 @@ def logs(
     asset: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ASSET]",
+            metavar="ASSET",
             help="Only this asset.",
             autocompletion=complete_asset,
             show_default=False,
@@ -242,7 +242,7 @@ def logs(
     partition: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PARTITION]",
+            metavar="PARTITION",
             help="Only this partition.",
             autocompletion=complete_partition,
             show_default=False,

@@ -11,7 +11,14 @@ from assets_core.cli import options
 from assets_core.cli.screen import Cell, Screen, print_json, stdout
 from assets_core.cli.session import project
 from assets_core.errors import UsageError
-from assets_core.observe.format import count, first_line, human_time, ranges, reference
+from assets_core.observe.format import (
+    count,
+    first_line,
+    human_duration,
+    human_time,
+    ranges,
+    reference,
+)
 
 if TYPE_CHECKING:
     from assets_core.observe.freshness import FreshnessReport
@@ -168,12 +175,13 @@ def print_freshness(screen: Screen, found: FreshnessReport) -> None:
         for each in troubled[-_MOST_TROUBLES:]:
             state = each.state
             landed = f"landed {state.landed:%Y-%m-%d %H:%M:%SZ}" if state.landed else "not landed"
+            side = "late" if state.margin.total_seconds() < 0 else "left"
             late.append(
                 [
                     each.partition,
                     (state.status, _FRESHNESS_STYLES[state.status]),
                     f"due {human_time(int(state.deadline.timestamp() * 1e6))}",
-                    landed,
+                    f"{landed}, {human_duration(abs(state.margin))} {side}",
                 ]
             )
         screen.table((), late, indent=2)

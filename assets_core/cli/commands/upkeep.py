@@ -20,6 +20,13 @@ def repair(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every current version and its checksums.")
     ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Record what lies in the stores and is not known: for a lost state store.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Recover runs that died, mend the folders that others read, remove leftovers.
@@ -27,17 +34,23 @@ def repair(
     Ends with 1 when --verify finds damage.
     """
     with project(ctx) as loaded:
+        again = loaded.rebuild() if rebuild else {"recorded": 0, "damaged": 0}
         found = loaded.repair(verify=verify)
+        found |= {"recorded": again["recorded"], "unreadable": again["damaged"]}
         say_recovered(loaded)
         if as_json:
             print_json(found)
         else:
-            _print_repair(stdout(), found, verify=verify)
+            _print_repair(stdout(), found, verify=verify, rebuild=rebuild)
     if found["damaged"]:
         raise typer.Exit(1)
 
 
-def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool) -> None:
+def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuild: bool) -> None:
+    if rebuild:
+        screen.line(f"{count(found['recorded'], 'version')} recorded again")
+    if found["unreadable"]:
+        screen.line(f"{count(found['unreadable'], 'damaged version')} left out", "yellow")
     screen.line(f"{count(found['exposed'], 'view')} checked and mended")
     screen.line(f"{count(found['swept'], 'leftover')} removed")
     if verify:
