@@ -61,7 +61,7 @@ from assets_core.records import (
     Version,
     version_hex,
 )
-from assets_core.staleness import FORCED, AssetFacts, Digests, Facts, keys_to_ranges
+from assets_core.staleness import CODE, FORCED, AssetFacts, Digests, Facts, keys_to_ranges
 
 Result = Literal["done", "unchanged", "released", "failed", "blocked"]
 RESULTS: tuple[Result, ...] = ("done", "unchanged", "released", "failed", "blocked")
@@ -795,7 +795,20 @@ class Engine:
             return False
         known = self._receipt(int(own.id[ordinal]))
         same_store = (known.store, known.kind) == (fact.receipt.store, fact.receipt.kind)
-        return same_store and not known.rejected and not fact.receipt.rejected
+        if not same_store or known.rejected or fact.receipt.rejected:
+            return False
+        # A store that was moved to another place has the same name and none of the old versions.
+        return not state.reasons[ordinal] & CODE or self._is_there(known)
+
+    def _is_there(self, receipt: Receipt) -> bool:
+        manager = self.runtime.io[receipt.store]
+        try:
+            if receipt.kind == "file":
+                return manager.path(receipt).is_file()
+            manager.open([receipt]).close()
+        except StorageError:
+            return False
+        return True
 
     @property
     def _ops_by_asset(self) -> dict[str, OpState]:
