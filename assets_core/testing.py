@@ -251,6 +251,21 @@ class IOManagerContract:
         assert manager.read([newest]).equals(rows(5))
         assert manager.fences("prod", "orders", ["2024-01-01"])[0].token == 5
 
+    def test_what_is_fenced_off_can_not_be_published(self, manager: IOManager) -> None:
+        newest = publish(manager, target("k", 3), rows(1))
+        late = manager.stage(target("k", 7), rows(2))
+        for _ in range(2):
+            manager.fence_off("prod", "orders", {"k": 7, "never": 2})
+        assert manager.read([newest]).equals(rows(1))
+        if not manager.transactional:
+            return  # the state store is the fence of a catalog store
+        with pytest.raises(LeaseLostError):
+            manager.publish(late, "late")
+        with pytest.raises(LeaseLostError):
+            manager.publish(manager.stage(target("never", 2), rows(3)), "late")
+        assert manager.read([newest]).equals(rows(1))
+        assert manager.read([publish(manager, target("k", 8), rows(4))]).equals(rows(4))
+
     def test_the_fact_lies_in_the_fence_row(self, manager: IOManager) -> None:
         publish(manager, target("k", 3), rows(1), fact='{"the": "fact ü"}')
         found = manager.fences("prod", "orders", ["k", "other"])

@@ -23,12 +23,7 @@ from typing import Any
 
 import duckdb
 
-from assets_core.errors import (
-    AssetsError,
-    CorruptDataError,
-    DiskFullError,
-    StorageError,
-)
+from assets_core.errors import CorruptDataError, DiskFullError, StorageError
 from io_managers import _files
 
 _IDLE_SECONDS = 2.0  # after this long unused, other programs may have the file unasked
@@ -231,7 +226,9 @@ class DatabaseFile:
         lock, self._lock = self._lock, None
         try:
             if connection is not None:
-                with self.errors():
+                # Closing moves the log into the file. What fails there (a full disk) is made up
+                # for when the file is opened next: what was committed stays in the log.
+                with contextlib.suppress(duckdb.Error):
                     connection.close()
         finally:
             if lock is not None:
@@ -263,8 +260,7 @@ class DatabaseFile:
                     continue
                 idle = time.monotonic() - self._used
                 if idle > _IDLE_SECONDS or self._wanted():
-                    with contextlib.suppress(AssetsError):  # the next user meets it and reports
-                        self._close()
+                    self._close()
                     return
 
     # ------------------------------------------------------------------------ forks
@@ -273,8 +269,7 @@ class DatabaseFile:
         """Close the file if that is possible: DuckDB's own threads don't follow into a child."""
         self._state.acquire()
         if not self._users:
-            with contextlib.suppress(AssetsError):  # the next user meets it and reports
-                self._close()
+            self._close()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -423,8 +418,7 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     for file in list(_files_of_this_process):
-        with contextlib.suppress(AssetsError):  # nobody is left to be told
-            file.close()
+        file.close()
 
 
 atexit.register(_at_exit)

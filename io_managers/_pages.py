@@ -59,18 +59,19 @@ class Layout:
             "compression": compression,
             "compression_level": level,
             "write_page_checksum": True,
-            "store_decimal_as_integer": False,
         }
-        self._prepared: dict[pa.Schema, Prepared] = {}
+        self._prepared: dict[pa.Schema | bytes, Prepared] = {}
 
     def prepare(self, schema: pa.Schema) -> Prepared:
         """The schema as it is stored with its writer options; OutputError for what can't be."""
-        found = self._prepared.get(schema)
+        # Before pyarrow 18 a schema with metadata has no hash.
+        key = schema.serialize().to_pybytes() if schema.metadata else schema
+        found = self._prepared.get(key)
         if found is None or not found.given.equals(schema, check_metadata=True):
             found = self._prepare(schema)
             if len(self._prepared) >= 4096:  # a bound, so that a service can run for years
                 self._prepared.clear()
-            self._prepared[schema] = found
+            self._prepared[key] = found
         return found
 
     def _prepare(self, schema: pa.Schema) -> Prepared:

@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
@@ -229,6 +229,8 @@ class ParquetFiles:
         mark = _mark(path)
         if mark is None or self._verified.get(path) != mark:
             self._verify(receipt.location, rows=False)
+            if len(self._verified) >= 10_000:  # a bound, so that a service can run for years
+                self._verified.clear()
             self._verified[path] = mark or (0, 0, 0)
         return Path(path)
 
@@ -322,6 +324,9 @@ class ParquetFiles:
     def fences(self, environment: str, asset: str, partitions: Sequence[str]) -> list[Fence]:  # noqa: ARG002 -- the contract's signature
         """None: the state store is the fence of a file store."""
         return []
+
+    def fence_off(self, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
+        """Nothing: the state store is the fence of a file store."""
 
     def sweep(self, run: str, keep: Collection[str]) -> int:
         """Remove what the dead run left staged; the number of versions removed."""

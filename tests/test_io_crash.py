@@ -170,7 +170,10 @@ def test_a_storm_of_random_kills_with_readers_alongside(kind: str, tmp_path: Pat
     acknowledged = 1
     for _ in range(100):
         victim = start(kind, tmp_path, "loop")
-        deadline = time.monotonic() + dice.uniform(0.3, 0.9)
+        while not (tmp_path / f"started.{victim.pid}").exists():
+            assert victim.poll() is None
+            time.sleep(0.01)
+        deadline = time.monotonic() + dice.uniform(0.0, 0.5)
         while time.monotonic() < deadline:
             token = read_newest(store, tmp_path)
             assert token is None or token >= acknowledged
@@ -199,6 +202,7 @@ def read_newest(store: IOManager, folder: Path) -> int | None:
 def main(kind: str, folder: Path, manner: str) -> None:
     """The victim."""
     store = make(kind, folder)
+    (folder / f"started.{os.getpid()}").touch()
     rounds = 1 if manner == "once" else 10_000
     for _ in range(rounds):
         newest = max((found.receipt.token for found in store.scan()), default=1)

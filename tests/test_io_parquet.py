@@ -406,6 +406,27 @@ def test_a_flipped_bit_in_a_large_file_is_noticed(
             file.write(old)
 
 
+def test_a_flipped_bit_in_a_large_files_footer_is_noticed(
+    large: tuple[ParquetFiles, Receipt, Path],
+) -> None:
+    store, receipt, path = large
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[-8:-4], "little") + 8
+    first = 8 * (len(whole) - size)
+    unnoticed = []
+    try:
+        for bit in random.Random(11).sample(range(first, 8 * len(whole)), 100):
+            overwrite(path, flip(whole, bit))
+            try:
+                next(iter(store.open([receipt])))
+            except CorruptDataError:
+                continue
+            unnoticed.append(bit)
+    finally:
+        overwrite(path, whole)
+    assert unnoticed == []
+
+
 def test_a_large_file_reads_chosen_columns(large: tuple[ParquetFiles, Receipt, Path]) -> None:
     store, receipt, _ = large
     assert store.open([receipt], ["c"]).read_all().column_names == ["c"]
@@ -502,6 +523,56 @@ def test_a_missing_file_names_the_command_that_makes_it(
             """assets materialize orders --partition '2024-01-01|O'"'"'Hare' --force"""
             in caught.value.hint
         )
+
+
+# ------------------------------------------------------------------------------ durability
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was forced to disk, in order; the real call is made too."""
+    names: list[str] = []
+    fsync = os.fsync
+
+    def spy(file: int) -> None:
+        fsync(file)
+        names.append(Path(f"/proc/self/fd/{file}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    return names
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000])
+def test_a_version_and_then_its_name_are_forced_to_disk(
+    store: ParquetFiles, synced: list[str], size: int
+) -> None:
+    publish(store, target("first"), rows(1))  # makes the folders
+    synced.clear()
+    table = pa.table({"x": pa.array(range(size), pa.int64())})
+    staged = store.stage(target(), table if size < 100 else table.to_reader(100_000))
+    file, folder = synced
+    assert file.startswith(f"2024-01-01.1.{staged.target.run}.{staged.target.attempt}.")
+    assert folder == "orders"
+
+
+def test_new_folders_are_forced_to_disk_up_to_the_root(
+    store: ParquetFiles, synced: list[str], tmp_path: Path
+) -> None:
+    store.stage(target(), rows(1))
+    assert synced[:3] == [tmp_path.name, "data", ".versions"]
+
+
+def test_flush_forces_each_swapped_view_to_disk_once(
+    store: ParquetFiles, synced: list[str]
+) -> None:
+    where = target()
+    receipts = [publish(store, target(token=token), rows(token)) for token in (1, 2)]
+    synced.clear()
+    for receipt in receipts:
+        store.expose("prod", "orders", where.path_parts, receipt)
+    store.flush()
+    store.flush()
+    assert synced == ["date=2024-01-01"]
 
 
 # ------------------------------------------------------------------------------ failures
