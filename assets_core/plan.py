@@ -18,6 +18,7 @@ from assets_core.graph import Graph, Op
 from assets_core.partitions import PartitionSelection
 from assets_core.staleness import (
     Assessment,
+    Digests,
     Facts,
     Reason,
     Wiring,
@@ -74,11 +75,16 @@ class Plan:
     waiting_batches: tuple[Batch, ...]
     graph: Graph = field(repr=False)
     facts: Facts = field(repr=False)
-    wiring: Wiring = field(repr=False)
+    digests: Digests = field(repr=False)
     codes: Mapping[str, str] = field(repr=False)
     parts: Mapping[str, Mapping[str, str]] = field(repr=False)
     selected: tuple[str, ...] = ()
     forced: bool = False
+
+    @property
+    def wiring(self) -> Wiring:
+        """The graph's edges between the key spaces."""
+        return self.digests.wiring
 
     @property
     def must(self) -> int:
@@ -113,13 +119,12 @@ class Plan:
 
     def _step(self, op: Op, asset: str, ordinal: int, bits: int, key: str) -> Step:
         if bits:
-            return Step(asset, key, "must", self._explain(asset, ordinal, bits))
+            return Step(asset, key, "must", self.explain(asset, ordinal, bits))
         return Step(asset, key, "may", self._upstream_reasons(op, ordinal))
 
-    def _explain(self, asset: str, ordinal: int, bits: int) -> tuple[Reason, ...]:
-        return explain(
-            self.graph, self.facts, self.wiring, self.codes, self.parts, asset, ordinal, bits
-        )
+    def explain(self, asset: str, ordinal: int, bits: int) -> tuple[Reason, ...]:
+        """The reasons that the bits of a partition stand for, in words."""
+        return explain(self.graph, self.digests, self.codes, self.parts, asset, ordinal, bits)
 
     def _upstream_reasons(self, op: Op, ordinal: int) -> tuple[Reason, ...]:
         planned = {b.op.name: b.ordinals for b in self.batches}
@@ -200,6 +205,10 @@ class Plan:
 
         return plan_html(self)
 
+    def __repr__(self) -> str:
+        waiting = f", {self.blocked} waiting" if self.blocked else ""
+        return f"<Plan {self.environment}: {self.must} must, {self.may} may{waiting}>"
+
     def __str__(self) -> str:
         from assets_core.observe.display import plan_text
 
@@ -235,10 +244,10 @@ def make_plan(
     that version's parts. ``assets`` and ``partitions`` select (None: all); an op that makes
     several assets is selected by any of them.
     """
-    wiring = wiring or Wiring(graph, facts.spaces)
+    digests = Digests(wiring or Wiring(graph, facts.spaces), facts)
     wanted = None if assets is None else set(assets)
     masks = _masks(graph, facts, wanted, partitions)
-    found = assess(graph, facts, codes, chosen=masks.get, force=force, wiring=wiring)
+    found = assess(graph, facts, codes, chosen=masks.get, force=force, digests=digests)
     running: list[Batch] = []
     waiting: list[Batch] = []
     for op in graph.ops:
@@ -252,7 +261,7 @@ def make_plan(
         waiting_batches=tuple(waiting),
         graph=graph,
         facts=facts,
-        wiring=wiring,
+        digests=digests,
         codes=codes,
         parts=parts or {},
         selected=tuple(graph.order if wanted is None else (n for n in graph.order if n in wanted)),

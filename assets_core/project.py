@@ -464,19 +464,26 @@ class Project:
         return walk(ledger, name, key, depth=depth)
 
     def status(self, select: Select = None, *, now: datetime | None = None) -> Status:
-        """The state of every partition of the selection: fresh, stale, missing, failed, blocked."""
+        """The state of every partition of the selection: fresh, stale, missing, failed, blocked.
+
+        Sources are observed first, as for a plan.
+        """
         from assets_core.observe.status import make_status
-        from assets_core.staleness import assess
+        from assets_core.staleness import Digests, Wiring, assess
 
         self.recover()
         at = _aware(now) if now is not None else self.now()
         chosen = self.graph.select(select)
         spaces = self.spaces(at)
-        facts = self.facts(spaces)
+        facts, wiring = self.facts(spaces), Wiring(self.graph, spaces)
+        if self._observe(self.graph.order, None, facts, wiring):
+            facts = self.facts(spaces)
         codes = {name: code.hex for name, code in self.codes.items()}
-        found = assess(self.graph, facts, codes)
+        found = assess(self.graph, facts, codes, digests=Digests(wiring, facts))
         failed = self.state.failed(self.environment)
-        return make_status(self.graph, facts, found, failed, chosen, now=at)
+        return make_status(
+            self.graph, facts, found, failed, chosen, now=at, observed=True, wiring=wiring
+        )
 
     def freshness(self, select: Select = None, *, now: datetime | None = None) -> FreshnessReport:
         """How each partition under a freshness promise stands: pass, warn, late or not due."""

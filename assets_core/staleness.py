@@ -136,7 +136,7 @@ class Wiring:
         return edge
 
 
-def input_tag(read: Input) -> int:
+def input_tag(read: Input | InputRead) -> int:
     """What tells an input's share of a digest from another input's."""
     return hash64("input", read.name, read.asset)
 
@@ -232,7 +232,7 @@ def assess(
     *,
     chosen: Callable[[str], np.ndarray | None] | None = None,
     force: bool = False,
-    wiring: Wiring | None = None,
+    digests: Digests | None = None,
 ) -> dict[str, Assessment]:
     """Staleness of every op (by its first asset's name), upstream first.
 
@@ -240,8 +240,8 @@ def assess(
     that can run (bool by ordinal, None for all): only these spread staleness further down, since
     what is not run changes nothing. ``force`` makes the chosen ones run whatever their state.
     """
-    wiring = wiring or Wiring(graph, facts.spaces)
-    digests = Digests(wiring, facts)
+    digests = digests or Digests(Wiring(graph, facts.spaces), facts)
+    wiring = digests.wiring
     result: dict[str, Assessment] = {}
     for op in graph.ops:
         mask = chosen(op.name) if chosen is not None else None
@@ -354,8 +354,7 @@ class Reason:
 
 def explain(
     graph: Graph,
-    facts: Facts,
-    wiring: Wiring,
+    digests: Digests,
     codes: Mapping[str, str],
     parts: Mapping[str, Mapping[str, str]],
     asset: str,
@@ -364,13 +363,14 @@ def explain(
 ) -> tuple[Reason, ...]:
     """The reasons of one partition, in words. ``parts`` holds each asset's current code parts."""
     found: list[Reason] = []
+    facts = digests.facts
     own = facts.assets[asset]
     if bits & MISSING and not own.id[ordinal]:
         found.append(Reason("missing", "never materialized"))
     if bits & CODE and own.id[ordinal]:
         found += _code_reasons(facts, int(own.code[ordinal]), codes[asset], parts.get(asset, {}))
     if bits & INPUT and own.id[ordinal]:
-        found += _input_reasons(graph, facts, wiring, asset, ordinal)
+        found += _input_reasons(graph, digests, asset, ordinal)
     if bits & FORCED:
         found.append(Reason("forced", "asked for by --force"))
     if not found and bits & SIBLING:
@@ -392,10 +392,8 @@ def _code_reasons(facts: Facts, code: int, current: str, parts: Mapping[str, str
     return [Reason(kind, "; ".join(changes) or "another code version", was[:12], current[:12])]
 
 
-def _input_reasons(
-    graph: Graph, facts: Facts, wiring: Wiring, asset: str, ordinal: int
-) -> list[Reason]:
-    op, digests = graph.op_of[asset], Digests(wiring, facts)
+def _input_reasons(graph: Graph, digests: Digests, asset: str, ordinal: int) -> list[Reason]:
+    op, facts = graph.op_of[asset], digests.facts
     current, sums = digests.one(op, ordinal)
     own = facts.assets[asset]
     if (int(own.digest[ordinal][0]), int(own.digest[ordinal][1])) == current:
@@ -408,7 +406,7 @@ def _input_reasons(
         if before is not None and before.asset == read.asset and before.digest == total:
             continue
         kind = "late data" if graph.assets[read.asset].kind == "source" else "input changed"
-        found += _moved(facts, wiring, op, read, ordinal, before, kind)
+        found += _moved(facts, digests.wiring, op, read, ordinal, before, kind)
     for gone in reads.values():
         found.append(Reason("input changed", f"no longer reads {gone.asset}", was=gone.asset))
     return found or [Reason("input changed", "another input digest")]

@@ -84,6 +84,10 @@ class RunResult:
             )
         raise AssetsError(f"Run {self.run_id} is {self.status}.", hint=self.resume)
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.counts.items() if n)
+        return f"<RunResult {self.run_id or 'no run'}: {self.status}; {counts or 'nothing to do'}>"
+
     def __str__(self) -> str:
         from assets_core.observe.display import result_text
 

@@ -26,7 +26,7 @@ from assets_core.observe.format import (
 )
 from assets_core.observe.layout import MOST, Box, draw
 from assets_core.plan import Batch, Plan
-from assets_core.staleness import CODE, INPUT, Reason, explain
+from assets_core.staleness import CODE, INPUT, Reason
 
 if TYPE_CHECKING:
     from assets_core.execute.result import RunResult
@@ -96,7 +96,7 @@ def _must_groups(plan: Plan, asset: str, ordinals: np.ndarray, bits: int) -> Ite
     causes = np.where(own.id[ordinals] == 0, -1, own.code[ordinals] if bits & CODE else 0)
     for cause in np.unique(causes).tolist():
         alike = ordinals[causes == cause]
-        reasons = _explain(plan, asset, int(alike[0]), bits)
+        reasons = plan.explain(asset, int(alike[0]), bits)
         yield _group(plan, asset, "must", alike, _why(reasons, example=len(alike) > 1))
 
 
@@ -105,19 +105,13 @@ def _told_apart(plan: Plan, asset: str, ordinals: np.ndarray, bits: int) -> Iter
     by_cause: dict[tuple[tuple[str, str], ...], list[int]] = {}
     told: dict[int, tuple[Reason, ...]] = {}
     for ordinal in ordinals.tolist():
-        told[ordinal] = _explain(plan, asset, ordinal, bits)
+        told[ordinal] = plan.explain(asset, ordinal, bits)
         cause = tuple(dict.fromkeys((r.kind, _without_partition(r)) for r in told[ordinal]))
         by_cause.setdefault(cause, []).append(ordinal)
     for cause, alike in by_cause.items():
         alone = len(alike) == 1
         why = _why(told[alike[0]]) if alone else "; ".join(_phrase(k, d) for k, d in cause)
         yield _group(plan, asset, "must", np.array(alike, np.int64), why)
-
-
-def _explain(plan: Plan, asset: str, ordinal: int, bits: int) -> tuple[Reason, ...]:
-    return explain(
-        plan.graph, plan.facts, plan.wiring, plan.codes, plan.parts, asset, ordinal, bits
-    )
 
 
 def _without_partition(reason: Reason) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from assets_core.hashing import MASK64, combine_one, fold_edges_one, hash64
+from assets_core.hashing import MASK64, combine_one, fold_edges_one
 from assets_core.observe import svg
 from assets_core.observe.format import (
     count,
@@ -32,6 +32,7 @@ from assets_core.records import (
     Version,
     version_hex,
 )
+from assets_core.staleness import input_tag
 
 Direction = Literal["upstream", "downstream"]
 Reference = tuple[str, str, int]
@@ -336,7 +337,7 @@ def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | N
     """Whether the inputs add up, each by itself and together."""
     if fact.kind == "observed":
         return True
-    tags = ((hash64("input", read.name, read.asset), read.digest) for read in fact.inputs)
+    tags = ((input_tag(read), read.digest) for read in fact.inputs)
     if False in verdicts or fold_edges_one(tags) != fact.input_digest:
         return False
     return None if None in verdicts else True
