@@ -43,7 +43,7 @@ from assets_core.partitions import (
 
 NOW = datetime(2024, 6, 15, 10, 30, tzinfo=UTC)
 ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"]
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=150, deadline=None)
 
 
 @st.composite
@@ -248,6 +248,24 @@ def test_columns_equal_brute_force(made: tuple[Edge, list[list[int]]], data: st.
     assert edge.any(mask).tolist() == ((dense @ mask) > 0).tolist()
     chosen = rng.random(edge.n_down) < 0.3
     assert edge.cover(chosen).tolist() == ((chosen @ dense) > 0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("down", "up"),
+    [
+        (static(["a", "b", "c", "d"]), static(["d", "x", "b", "a"])),
+        (
+            product(date=daily("2024-06-12"), s=static(["a", "b", "c"])),
+            product(s=static(["c", "y", "a"]), date=daily("2024-06-11")),
+        ),
+    ],
+)
+def test_columns_of_permuted_names_equal_brute_force(down: Any, up: Any) -> None:
+    edge = overlap().resolve(down.resolve(NOW), up.resolve(NOW))
+    dense = matrix(forward(edge), edge.n_up)
+    values = np.arange(1, 2 * edge.n_up + 1, dtype=np.uint64).reshape(-1, 2) ** np.uint64(3)
+    assert (edge.sum(values) == dense.astype(np.uint64) @ values).all()
+    assert (edge.sum(values[:, 1]) == dense.astype(np.uint64) @ values[:, 1]).all()
 
 
 @quick

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Bounds = tuple[int, int]
+_FEW = 4
 
 
 class Edge:
@@ -56,10 +57,15 @@ class Edge:
 
         if self.is_identity:
             return values[: self.n_down]
+        if values.ndim == 2 and values.shape[1] <= _FEW:
+            # Many times quicker than along rows of two.
+            found = np.empty((self.n_down, values.shape[1]), values.dtype)
+            for k in range(values.shape[1]):
+                found[:, k] = Edge.sum(self, values[:, k])
+            return found
         total = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
         np.cumsum(values, axis=0, dtype=values.dtype, out=total[1:])
-        found: np.ndarray = total[self.hi] - total[self.lo]
-        return found
+        return np.asarray(total[self.hi] - total[self.lo])
 
     def count(self, mask: np.ndarray) -> np.ndarray:
         """Per downstream partition, how many of its upstream ones are marked, int64."""

@@ -357,15 +357,16 @@ class ProductSpace(_SaltedOnce):
     def ordinals(self, keys: Sequence[str]) -> Ints:
         import numpy as np
 
-        split = [key.split(SEPARATOR) for key in keys]
-        good = [len(parts) == len(self.spaces) for parts in split]
+        width = len(self.spaces)
+        good = [key.count(SEPARATOR) == width - 1 for key in keys]
         if not all(good):
             found = np.full(len(keys), -1, np.int64)
             found[good] = self.ordinals([k for k, fits in zip(keys, good, strict=True) if fits])
             return found
+        flat = SEPARATOR.join(keys).split(SEPARATOR) if len(keys) else []
         total, known = np.zeros(len(keys), np.int64), np.ones(len(keys), bool)
-        columns_ = zip(*split, strict=True) if split else ()
-        for space, stride, values in zip(self.spaces, self.strides, columns_, strict=bool(split)):
+        for i, (space, stride) in enumerate(zip(self.spaces, self.strides, strict=True)):
+            values = flat[i::width]
             distinct = list(dict.fromkeys(values))
             table = dict(zip(distinct, space.ordinals(distinct).tolist(), strict=True))
             at = np.fromiter(map(table.__getitem__, values), np.int64, len(values))
