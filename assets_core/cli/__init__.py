@@ -11,11 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-STOPPED = 130
-"""The exit code after Ctrl-C, or after "no" to a question."""
-
-READER_LEFT = 141
-"""The exit code when nobody reads the output any more, as that of a program killed by SIGPIPE."""
+from assets_core.cli.codes import READER_LEFT, STOPPED
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -53,12 +49,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    from assets_core.cli.app import command
     from assets_core.cli.completing import completes, print_completions
 
     if completes(os.environ):
-        return print_completions()
-    from assets_core.cli.app import command
-
+        return print_completions(command())
     try:
         command().main(arguments, prog_name="assets")
     except SystemExit as end:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from assets_core.cli import READER_LEFT, STOPPED
+from assets_core.cli.codes import READER_LEFT, STOPPED
 from assets_core.cli.completing import complete_environment, complete_module
 from assets_core.cli.session import SHARED
 

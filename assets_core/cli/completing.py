@@ -222,10 +222,8 @@ def completes(environ: Mapping[str, str]) -> bool:
     return _VARIABLE in environ
 
 
-def print_completions() -> int:
-    """Answer the shell; the exit code."""
-    from assets_core.cli.app import command
-
+def print_completions(command: Any) -> int:
+    """Answer the shell out of the whole command; the exit code."""
     is_bash = os.environ[_VARIABLE] == "complete_bash"
     prefix = ""
     if is_bash:
@@ -235,7 +233,7 @@ def print_completions() -> int:
     answer, code = io.StringIO(), 0
     try:
         with contextlib.redirect_stdout(answer):
-            command().main([], prog_name="assets", complete_var=_VARIABLE)
+            command.main([], prog_name="assets", complete_var=_VARIABLE)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     text = answer.getvalue()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from assets_core.cli import STOPPED
+from assets_core.cli.codes import STOPPED
 
 _MESSAGE = b"\nstopping\xe2\x80\xa6 again to quit at once\n"
 

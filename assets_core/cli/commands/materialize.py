@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assets_core.cli import STOPPED, options
+from assets_core.cli import options
+from assets_core.cli.codes import STOPPED
 from assets_core.cli.commands.plan import print_plan
 from assets_core.cli.screen import print_json, stderr, stdout
 from assets_core.cli.session import line_of, project, say_code_warnings, say_recovered
@@ -85,6 +86,9 @@ def materialize(
         if dry_run:
             print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
             return
+        if not (made or made.blocked or as_json):
+            stdout().line("Nothing to do: everything selected is fresh.", "green")
+            return
         if keys is None and made:
             ask(made, "Materialize", len(made), yes=yes, quiet=as_json)
         command = line_of(
@@ -148,8 +152,6 @@ def _run(
         stderr().line(f"Recovered: {item}", "yellow")
     if as_json:
         print_json(result.to_dict())
-    elif not result.run_id:
-        stdout().line("Nothing to do: everything selected is fresh.", "green")
     else:
         print_summary(stdout(), loaded, made, result, watched)
     return result
