@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from assets_core.checks.words import arguments, frozen, listed, plain_value, shortened, span
+from assets_core.checks.signatures import parameters_of
+from assets_core.checks.words import (
+    arguments,
+    bad_check,
+    frozen,
+    listed,
+    plain_value,
+    shortened,
+    span,
+)
 from assets_core.durations import Duration, parse_duration
 from assets_core.errors import DefinitionError, UsageError
 
@@ -320,9 +329,7 @@ def check(
         raise bad_check("check", f"{function!r} is not a function.")
     shown = name or getattr(function, "__name__", type(function).__name__)
     found = FunctionCheck(name=shown, severity=severity, function=function)
-    from assets_core.checks.functions import parameters_of
-
-    parameters_of(found)
+    parameters_of(shown, function)
     return found
 
 
@@ -352,7 +359,3 @@ def _ordered_bounds(kind: str, low: Any, high: Any) -> None:
         raise bad_check(kind, f"min={low!r} and max={high!r} can't be compared.") from None
     if crossed:
         raise bad_check(kind, f"min={low!r} is greater than max={high!r}.")
-
-
-def bad_check(kind: str, problem: str) -> DefinitionError:
-    return DefinitionError(f"Check {kind}: {problem}")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
-import typing
 from dataclasses import replace
 from typing import Any
 
 from assets_core.checks.base import Evaluator
-from assets_core.checks.declared import CheckResult, FunctionCheck, bad_check
+from assets_core.checks.declared import CheckResult, FunctionCheck
 from assets_core.checks.ordering import UnfitError
+from assets_core.checks.signatures import parameters_of
 from assets_core.checks.words import SAMPLES, plain_value, shortened
 from assets_core.errors import AssetsError, DefinitionError, StorageError
 
@@ -26,7 +25,7 @@ class FunctionEvaluator(Evaluator):
 
     def prepare(self) -> None:
         try:
-            self.parameters = parameters_of(self.check, final=True)
+            self.parameters = parameters_of(self.check.name, self.check.function, final=True)
         except DefinitionError as error:
             raise UnfitError(error.message) from error
 
@@ -83,69 +82,6 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or (
         type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
     )
-
-
-# --------------------------------------------------------------------------------------------
-# Signatures
-
-
-def parameters_of(check: FunctionCheck, *, final: bool = False) -> list[tuple[str, Any]]:
-    """What the function takes, in order: ``("rows", annotation)``, ``("partition", …)``.
-
-    Empty when annotations name what does not exist yet, which is fine until it is ``final``.
-    Raises DefinitionError when the function can't be served.
-    """
-    hints = _hints(check, final=final)
-    if hints is None:
-        return []
-    found: list[tuple[str, Any]] = []
-    for name, parameter in _signature(check).parameters.items():
-        annotation = hints.get(name, inspect.Parameter.empty)
-        if name == "partition" or getattr(annotation, "__name__", "") == "Partition":
-            found.append(("partition", annotation))
-        elif parameter.default is inspect.Parameter.empty:
-            found.append(("rows", annotation))
-    roles = [role for role, _ in found]
-    if roles.count("rows") != 1 or roles.count("partition") > 1:
-        raise bad_check(check.name, "it takes the rows and, if it likes, the partition.")
-    _refuse_unsuppliable(check, next(kind for role, kind in found if role == "rows"))
-    return found
-
-
-def _refuse_unsuppliable(check: FunctionCheck, annotation: Any) -> None:
-    from assets_core.tabular import describe_supported, form_of
-
-    form = form_of(annotation)
-    if form is None or form.keyed or form.kind in ("path", "paths"):
-        shown = getattr(annotation, "__qualname__", None) or str(annotation)
-        raise DefinitionError(
-            f"Check {check.name}: rows can't be given as {shown}.",
-            hint=f"Ask for {describe_supported()}.",
-        )
-
-
-def _hints(check: FunctionCheck, *, final: bool) -> dict[str, Any] | None:
-    function = inspect.unwrap(check.function)
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    try:
-        return typing.get_type_hints(function)
-    except NameError as error:
-        if not final:
-            return None
-        raise bad_check(check.name, f"its annotations can't be resolved: {error}") from error
-
-
-def _signature(check: FunctionCheck) -> inspect.Signature:
-    try:
-        signature = inspect.signature(check.function)
-    except (TypeError, ValueError) as error:
-        raise bad_check(check.name, f"its parameters can't be read: {error}") from error
-    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    odd = [p for p in signature.parameters.values() if p.kind not in named]
-    if odd:
-        raise bad_check(check.name, f"it takes {odd[0]}; name its parameters one by one.")
-    return signature
 
 
 # --------------------------------------------------------------------------------------------

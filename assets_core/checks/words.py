@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from assets_core.errors import DefinitionError
+
 SAMPLES = 5
 """How many offending values a result shows."""
 
@@ -88,3 +90,7 @@ def frozen(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(frozen(each) for each in value)
     return value if isinstance(value, (str, int, type(None))) else f"{type(value).__name__} {value}"
+
+
+def bad_check(kind: str, problem: str) -> DefinitionError:
+    return DefinitionError(f"Check {kind}: {problem}")
