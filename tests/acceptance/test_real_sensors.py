@@ -101,19 +101,24 @@ def edit(path: Path, old: str, new: str) -> None:
 # Everything, once
 
 
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All files materialized, once for all the workers of the session. For reading only."""
-    shared = tmp_path_factory.getbasetemp()
+def built_once(factory: pytest.TempPathFactory, name: str, select: str) -> Path:
+    """A project with these assets materialized, once for all the workers of the session."""
+    shared = factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
-    folder = shared / "real-sensors"
-    with (shared / "real-sensors.lock").open("w") as lock:
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done.json").exists():
-            found = materialize(make_project(folder), "*")
+            found = materialize(make_project(folder), select)
             (folder / "done.json").write_text(json.dumps(found))
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files. For reading only."""
+    return built_once(tmp_path_factory, "real-sensors", "*")
 
 
 @pytest.fixture(scope="session")
@@ -252,12 +257,10 @@ DAYS = [str(date(2014, 2, 14) + timedelta(days=i)) for i in range(15)]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
     """One file's assets, materialized, to be changed by a test."""
-    folder = make_project(tmp_path / "project")
-    found = materialize(folder, f"group:{NAME}")
-    assert found["result"]["status"] == "done"
-    return folder
+    built = built_once(tmp_path_factory, "one-sensor", f"group:{NAME}")
+    return Path(shutil.copytree(built, tmp_path / "project"))
 
 
 def test_a_second_time_there_is_nothing_to_do(project: Path) -> None:
