@@ -160,6 +160,10 @@ class IOManager(Protocol):
     def fences(self, environment: str, asset: str, partitions: Sequence[str]) -> list[Fence]:
         """Transactional stores: the fence rows of these partitions, for rolling forward."""
 
+    def fence_off(self, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
+        """Transactional stores: from now on refuse every publish of these partitions under the
+        given token or an older one. What is published stays, readable. Idempotent."""
+
     def sweep(self, run: str, keep: Collection[str]) -> int:
         """Remove what the dead run ``run`` left staged; the number of versions removed.
 
@@ -197,12 +201,16 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to publish one asset partition once; ``current`` is what it points to (0: none)."""
+    """The right to publish one asset partition once; ``current`` is what it points to (0: none).
+
+    ``taken_over``: its last holder never gave it back and may still be at work.
+    """
 
     asset: str
     partition: str
     token: int
     current: int
+    taken_over: bool = field(default=False, compare=False)  # the token alone tells two apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Named places where a test can kill the process, so that every crash is tried and none imagined.
 
 Production code calls :func:`reach` between two steps whose order matters. It does nothing unless
-the environment variable ``ASSETS_CRASH_AT`` names the place when this module is imported.
+the environment variable ``ASSETS_CRASH_AT`` names the place when this module is imported; with
+``:stop`` at its end the process is stopped there instead, to be continued as a zombie.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from typing import NoReturn
+import threading
 
 from assets_core.errors import ConfigError
 
@@ -51,29 +52,26 @@ def describe(point: str) -> str:
 
 
 def reach(point: str) -> None:
-    """Pass ``point``: nothing happens, unless it is armed; then the process gets SIGKILL."""
+    """Pass ``point``: nothing happens, unless it is armed; then the process gets its signal."""
     if _armed is not None and point == _armed and next(_passes) == _wanted:
-        _die()
+        # To this thread: sent to the process, another would stop first and this one run on.
+        signal.pthread_kill(threading.get_ident(), _signal)
 
 
-def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("unreachable: SIGKILL can't be survived")
-
-
-def _parse(setting: str) -> tuple[str | None, int]:
-    """``name[:nth]`` as the point's name and the (1-based) pass that kills."""
+def _parse(setting: str) -> tuple[str | None, int, signal.Signals]:
+    """``name[:nth][:stop]``: the point's name, the (1-based) pass that counts, the signal."""
     if not setting:
-        return None, 1
-    name, _, nth = setting.partition(":")
+        return None, 1, signal.SIGKILL
+    bare = setting.removesuffix(":stop")
+    name, _, nth = bare.partition(":")
     if name not in _POINTS or not (nth or "1").isdecimal():
         raise ConfigError(
             "ASSETS_CRASH_AT names no crash point.",
             facts={"ASSETS_CRASH_AT": setting, "known": ", ".join(CRASH_POINTS)},
-            hint="Write name or name:nth, or unset the variable: it is for tests only.",
+            hint="Write name, name:nth or name:nth:stop, or unset it: it is for tests only.",
         )
-    return name, int(nth or 1)
+    return name, int(nth or 1), signal.SIGSTOP if bare != setting else signal.SIGKILL
 
 
-_armed, _wanted = _parse(os.environ.get("ASSETS_CRASH_AT", ""))
+_armed, _wanted, _signal = _parse(os.environ.get("ASSETS_CRASH_AT", ""))
 _passes = itertools.count(1)

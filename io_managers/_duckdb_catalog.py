@@ -1,14 +1,15 @@
 """What the DuckDB store notes about itself in the file: the schema ``_assets``.
 
-``fences`` holds who published each partition last, with the fact; ``staged`` what was staged and
-not published; ``tables`` which table is whose and its columns; ``schemas`` the columns of
-versions. Every function takes an open session; those that write want a transaction around them.
+``fences`` holds who published each partition last, with the fact; ``barred`` who may not publish
+it any more; ``staged`` what was staged and not published; ``tables`` which table is whose and its
+columns; ``schemas`` the columns of versions. Every function takes an open session; those that
+write want a transaction around them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -32,6 +33,9 @@ _CREATE = (
         rows BIGINT, bytes BIGINT, rejects VARCHAR, rejected BIGINT,
         columns VARCHAR, reject_columns VARCHAR,
         path_parts VARCHAR, stamp VARCHAR, fact VARCHAR,
+        PRIMARY KEY (environment, asset, partition))""",
+    """CREATE TABLE _assets.barred(
+        environment VARCHAR, asset VARCHAR, partition VARCHAR, token BIGINT,
         PRIMARY KEY (environment, asset, partition))""",
     """CREATE TABLE _assets.tables(
         environment VARCHAR, asset VARCHAR, role VARCHAR,
@@ -232,6 +236,24 @@ def raise_fence(
         *(target.environment, target.asset, target.partition),
     ]
     session.run(_UPDATE if known else _INSERT, values)
+
+
+def fence_off(session: Session, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
+    """Bar publishes of these partitions under the given tokens and older ones."""
+    session.run(
+        "INSERT INTO _assets.barred SELECT ?, ?, unnest(?::VARCHAR[]), unnest(?::BIGINT[])"
+        " ON CONFLICT DO UPDATE SET token = greatest(token, excluded.token)",
+        [environment, asset, list(tokens), list(tokens.values())],
+    )
+
+
+def barred(session: Session, target: Target) -> int:
+    """The newest token that may not publish the partition any more; 0 for none."""
+    rows = session.run(
+        "SELECT token FROM _assets.barred WHERE environment = ? AND asset = ? AND partition = ?",
+        [target.environment, target.asset, target.partition],
+    )
+    return int(rows[0][0]) if rows else 0
 
 
 # --------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ class DuckDBTables:
             raise _lost(staged, fence.token, fence.run)
         barred = catalog.barred(session, target)
         if barred >= target.token:
-            raise _lost(staged, barred, "")
+            raise _barred(staged, barred)
         names = _staging_tables(staged)
         columns = [catalog.staged_columns(session, name) or "" for name in names]
         if not all(columns):
@@ -448,6 +448,15 @@ def _lost(staged: Staged, token: int, run: str) -> LeaseLostError:
             "by run": run,
         },
         hint="The newer version serves. Run again if this one should replace it.",
+    )
+
+
+def _barred(staged: Staged, token: int) -> LeaseLostError:
+    target = staged.target
+    return LeaseLostError(
+        f"The lease on {target.asset!r} was taken from this run; it published nothing.",
+        facts={"partition": target.partition, "token": target.token, "refused up to": token},
+        hint="It gave no sign of life for too long, or was stopped. Run again.",
     )
 
 

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,6 +230,9 @@ class Memory:
     def fences(self, environment: str, asset: str, partitions: Sequence[str]) -> list[Fence]:  # noqa: ARG002 -- the contract's signature
         """None: the state store is the fence of a catalog store."""
         return []
+
+    def fence_off(self, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
+        """Nothing: the state store is the fence of a catalog store."""
 
     def sweep(self, run: str, keep: Collection[str]) -> int:
         """Forget what the dead run left staged; the number of versions forgotten."""

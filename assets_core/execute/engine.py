@@ -887,6 +887,7 @@ class Engine:
             hint="Run again: what the other run built is kept when it is still right.",
         )
         state.leases.pop(ordinal, None)
+        self.left_behind = True
         self._fail(state, ordinal, fact.attempt, error, outcome.started, "refused")
 
     def _expose(self, fact: Materialization) -> None:

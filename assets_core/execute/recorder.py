@@ -33,6 +33,7 @@ class Recorder:
         lease_seconds: float,
         idle: Callable[[], bool],
         on_lost: Callable[[], None],
+        on_broken: Callable[[BaseException], None],
         linger: float = 0.008,
         most: int = 24,
     ) -> None:
@@ -41,6 +42,7 @@ class Recorder:
         self._lease_seconds = lease_seconds
         self._idle = idle
         self._on_lost = on_lost
+        self._on_broken = on_broken
         self._linger = linger
         self._most = most
         self._queue: list[tuple[Operation, Done]] = []
@@ -135,12 +137,19 @@ class Recorder:
             results = [error] * len(group)
         reach("record.committed")
         for (_, done), result in zip(group, results, strict=True):
-            done(result)
+            try:
+                done(result)
+            except Exception as error:  # noqa: BLE001 - this thread must live, or all wait for ever
+                self._on_broken(error)
 
     def _beat(self) -> None:
         if time.monotonic() < self._beat_due:
             return
         self._beat_due = time.monotonic() + self._lease_seconds / 3
-        alive = self._store.transact([Beat(self._run, self._lease_seconds)])[0]
+        try:
+            alive = self._store.transact([Beat(self._run, self._lease_seconds)])[0]
+        except Exception as error:  # noqa: BLE001 - told by the run; this thread must live
+            self._on_broken(error)
+            return
         if alive is False:
             self._on_lost()

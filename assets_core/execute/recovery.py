@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from assets_core.contracts import Finish, Publish, Published, StateStore
+from assets_core.contracts import Finish, Lease, Publish, Published, StateStore
 from assets_core.execute.facts import fact_from_json
 from assets_core.execute.step import Runtime
 from assets_core.faults import reach
@@ -47,15 +47,10 @@ def recover(runtime: Runtime, store: StateStore) -> list[Recovered]:
 def _recover(runtime: Runtime, store: StateStore, run: Run) -> Recovered:
     reach("recover.begin")
     held = store.held(run.id)
-    forward = 0
-    by_asset: dict[str, list[str]] = defaultdict(list)
-    for lease in held:
-        by_asset[lease.asset].append(lease.partition)
-    for name, partitions in by_asset.items():
-        forward += _roll_forward(runtime, store, run, name, partitions)
+    forward = settle(runtime, store, run.id, run.environment, held)
     reach("recover.forwarded")
     facts = store.materializations(run.environment, None, run=run.id)
-    exposed = expose(runtime, store, facts)
+    exposed = expose(runtime, store, run.environment, places_of(facts))
     reach("recover.exposed")
     swept = _sweep(runtime, run, facts)
     reach("recover.swept")
@@ -65,45 +60,104 @@ def _recover(runtime: Runtime, store: StateStore, run: Run) -> Recovered:
     return Recovered(run, forward, exposed, swept, len(held) - forward)
 
 
-def _roll_forward(
-    runtime: Runtime, store: StateStore, run: Run, name: str, partitions: list[str]
+def settle(
+    runtime: Runtime, store: StateStore, run: str, environment: str, held: Iterable[Lease]
 ) -> int:
-    """Record what the dead run committed to a transactional store and did not get to record."""
+    """Before a run's leases are let go: whatever of it still works can publish nothing more, and
+    what it committed to a transactional store is recorded. How many records that made."""
+    by_asset: dict[str, dict[str, int]] = defaultdict(dict)
+    for lease in held:
+        by_asset[lease.asset][lease.partition] = lease.token
+    return sum(
+        _roll_forward(runtime, store, run, environment, name, tokens)
+        for name, tokens in by_asset.items()
+    )
+
+
+def _roll_forward(
+    runtime: Runtime,
+    store: StateStore,
+    run: str,
+    environment: str,
+    name: str,
+    tokens: dict[str, int],
+) -> int:
     asset = runtime.graph.assets.get(name)
     manager = runtime.io.get(asset.io) if asset is not None else None
     if manager is None or not manager.transactional:
         return 0
-    fences = manager.fences(run.environment, name, partitions)
-    facts = [fact_from_json(fence.fact) for fence in fences if fence.run == run.id]
+    # In this order: what is not in the fence rows now never will be.
+    manager.fence_off(environment, name, tokens)
+    fences = manager.fences(environment, name, list(tokens))
+    facts = [
+        fact_from_json(fence.fact)
+        for fence in fences
+        if (fence.run, fence.token) == (run, tokens[fence.partition])
+    ]
     if not facts:
         return 0
     results = store.transact([Publish(replace(fact, kind="recovered")) for fact in facts])
     return sum(isinstance(result, Published) for result in results)
 
 
-def expose(runtime: Runtime, store: StateStore, facts: Iterable[Materialization]) -> int:
-    """Swap the outside view of every partition that still points to one of these facts."""
-    by_asset: dict[tuple[str, str], list[Materialization]] = defaultdict(list)
+def places_of(facts: Iterable[Materialization]) -> dict[str, set[str]]:
+    """The partitions of these facts, by asset."""
+    places: dict[str, set[str]] = defaultdict(set)
     for fact in facts:
         if fact.receipt.kind != "none":
-            by_asset[fact.environment, fact.asset].append(fact)
+            places[fact.asset].add(fact.partition)
+    return places
+
+
+def expose(
+    runtime: Runtime, store: StateStore, environment: str, places: Mapping[str, Collection[str]]
+) -> int:
+    """Bring the outside view of these partitions in line with their pointers; how many there are.
+
+    A pointer may move, and its view be swapped by others, between our look and our swap: so it
+    is looked at again after the swap, until both agree.
+    """
     count = 0
+    for name, partitions in places.items():
+        shown: dict[str, int] = {}
+        while swapped := _expose_asset(runtime, store, environment, name, partitions, shown):
+            shown.update(swapped)
+        count += len(shown)
+    return count
+
+
+def _expose_asset(
+    runtime: Runtime,
+    store: StateStore,
+    environment: str,
+    name: str,
+    partitions: Collection[str],
+    shown: Mapping[str, int],
+) -> dict[str, int]:
+    """Swap the views whose pointers are not ``shown`` yet; partition → recorded id."""
+    asset = runtime.graph.assets.get(name)
+    if asset is None:
+        return {}
+    columns = store.snapshot(environment, [name]).assets[name]
+    wanted = {
+        key: recorded
+        for key, recorded in zip(columns.keys, columns.id.tolist(), strict=True)
+        if key in partitions and recorded > 0 and shown.get(key) != recorded
+    }
+    receipts = store.receipts(wanted.values())
     touched = set()
-    for (environment, name), found in by_asset.items():
-        asset = runtime.graph.assets.get(name)
-        columns = store.snapshot(environment, [name]).assets[name]
-        current = set(columns.id.tolist())
-        for fact in found:
-            manager = runtime.io.get(fact.receipt.store)
-            if asset is None or manager is None or manager.transactional or fact.id not in current:
-                continue
-            parts = asset.partitions.path_parts(fact.partition)
-            manager.expose(environment, name, parts, fact.receipt)
-            touched.add(fact.receipt.store)
-            count += 1
+    swapped = {}
+    for key, recorded in wanted.items():
+        receipt = receipts[recorded]
+        manager = runtime.io.get(receipt.store)
+        if receipt.kind == "none" or manager is None or manager.transactional:
+            continue
+        manager.expose(environment, name, asset.partitions.path_parts(key), receipt)
+        touched.add(receipt.store)
+        swapped[key] = recorded
     for store_name in touched:
         runtime.io[store_name].flush()
-    return count
+    return swapped
 
 
 def _sweep(runtime: Runtime, run: Run, facts: Iterable[Materialization]) -> int:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from assets_core.errors import AssetsError, StorageError
-from assets_core.execute.recovery import expose
+from assets_core.execute.recovery import expose, places_of
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -35,7 +35,8 @@ def repair(project: Project, *, verify: bool) -> dict[str, Any]:
                 if problem:
                     damaged.append({"asset": name, "partition": fact.partition, "problem": problem})
         bad = {entry["partition"] for entry in damaged if entry["asset"] == name}
-        exposed += expose(project.runtime, state, [f for f in facts if f.partition not in bad])
+        well = places_of(f for f in facts if f.partition not in bad)
+        exposed += expose(project.runtime, state, environment, well)
     swept = sum(_sweep_run(project, run.id) for run in state.runs(environment) if _ended(run))
     return {"exposed": exposed, "swept": swept, "verified": verified, "damaged": damaged}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from assets_core.contracts import Finish
 from assets_core.errors import ConfigError
 from assets_core.execute.engine import RESULTS, Engine, Options, StepEvent, Tally
+from assets_core.execute.recovery import expose, settle
 from assets_core.execute.result import RunResult, new_run_id, this_run
 from assets_core.execute.step import Outcome, Runtime, Task, run_step
 from assets_core.faults import reach
@@ -101,12 +102,20 @@ def _status(tally: Tally, stopped: str) -> RunStatus:
 def _end(
     project: Project, runtime: Runtime, engine: Engine | None, run_id: str, status: RunStatus
 ) -> None:
-    """Make the views durable, sweep what was abandoned, release the leases, close the run."""
+    """Make the views durable, sweep what was abandoned, release the leases, close the run.
+
+    An error of this leaves the run as it is: the next command recovers it like one that died.
+    """
     for manager in runtime.io.values():
         manager.flush()
     tally = engine.tally if engine is not None else Tally()
     note = engine.stopped if engine is not None else ""
-    if status == "interrupted" or tally.failures:
+    if engine is not None:
+        expose(runtime, project.state, runtime.environment, engine.outdated_views())
+    if status != "done":
+        held = project.state.held(run_id)
+        settle(runtime, project.state, run_id, runtime.environment, held)
+    if status == "interrupted" or (engine is not None and engine.left_behind):
         _sweep(project, runtime, run_id)
     reach("run.ending")
     finished = time.time_ns() // 1000

@@ -109,10 +109,11 @@ class Batch:
         if not self._free(slot, run):
             assert slot.holder is not None
             return Held(asset, partition, self.runs[slot.holder].id, slot.current)
+        taken_over = slot.holder not in (None, run.number)
         slot.token += 1
         slot.holder = run.number
         slot.leased = True
-        return Lease(asset, partition, slot.token, slot.current)
+        return Lease(asset, partition, slot.token, slot.current, taken_over)
 
     def _free(self, slot: Slot, run: RunState) -> bool:
         """Law 4. A run's own lease is granted anew: the older token is fenced off."""

@@ -98,6 +98,17 @@ class World:
             text=True,
         )
 
+    def stopped(self, at: str, *, lease_seconds: float = 1.0, **options: Any) -> Any:
+        """A process that materializes and has stopped at the crash point ``at``."""
+        environ = {
+            "ASSETS_CRASH_AT": f"{at}:stop",
+            "ASSETS_LEASE_SECONDS": str(lease_seconds),
+        }
+        process = self.start(environ=environ, **options)
+        wait_for(lambda: process.poll() is not None or is_stopped(process))
+        assert process.poll() is None, process.communicate()
+        return process
+
     def crash(self, at: str, **options: Any) -> None:
         """Materialize in a process that is killed at the crash point ``at``."""
         process = self.start(environ={"ASSETS_CRASH_AT": at}, **options)
@@ -113,6 +124,15 @@ def ended(process: Any, timeout: float = 60) -> dict[str, Any]:
     assert lines, err
     told: dict[str, Any] = json.loads(lines[-1])
     return {"exit": process.returncode, "stderr": err, **told}
+
+
+def is_stopped(process: Any) -> bool:
+    """Whether every thread of the process has stopped."""
+    states = [
+        task.read_text().rpartition(")")[2].split()[0]
+        for task in Path(f"/proc/{process.pid}/task").glob("*/stat")
+    ]
+    return bool(states) and set(states) == {"T"}
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
