@@ -236,6 +236,9 @@ def watching(total: int) -> Iterator[tuple[Watched, Any]]:
     """Show a run's progress for as long as it lasts; gives the tally and the event handler."""
     screen = stderr()
     watched = Watched(total)
+    if not total:
+        yield watched, watched.add
+        return
     display: Bar | Lines = (Bar if screen.width else Lines)(watched, screen)
     gone = threading.Event()
 

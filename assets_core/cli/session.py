@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 import sys
@@ -48,6 +49,8 @@ def project(
 
     given = named_by(ctx)
     with Project.from_module(**given, config=config) as loaded:
+        gc.freeze()  # what is loaded by now stays; see `main`, which put the collector off
+        gc.enable()
         if "module" not in given:
             _say_what_was_loaded(loaded)
         try:

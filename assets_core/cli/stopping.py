@@ -30,6 +30,7 @@ def two_steps() -> Iterator[None]:
         del number, frame
         nonlocal asked
         if asked:
+            _show_cursor()
             os._exit(STOPPED)
         asked = True
         # Not print: the signal may have come in the middle of one.
@@ -42,6 +43,12 @@ def two_steps() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _show_cursor() -> None:
+    """A progress bar hides it, and is not there any more to show it again."""
+    if os.isatty(2):
+        _write(b"\x1b[?25h\n")
 
 
 def _write(message: bytes) -> None:

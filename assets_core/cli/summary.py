@@ -138,6 +138,7 @@ def key_ranges(space: KeySpace, keys: Sequence[str]) -> str:
 def _print_failures(screen: Screen, project: Project, plan: Plan, result: RunResult) -> None:
     tracebacks = _tracebacks(project.attempts(result.run_id))
     groups = group_alike((f.asset, f.error, f.partition) for f in result.failures)
+    log = project.run_log(result.run_id)
     by_place = {(f.asset, f.partition): f for f in result.failures}
     screen.line()
     screen.line(f"{count(len(result.failures), 'step')} failed", "bold red")
@@ -145,6 +146,8 @@ def _print_failures(screen: Screen, project: Project, plan: Plan, result: RunRes
         first = by_place[group.asset, group.partitions[0]]
         told = tracebacks.get((first.asset, first.partition), "") if i < _TRACEBACKS else ""
         _print_failure(screen, plan, group, first, told)
+        if next(log.read(first.asset, first.partition), None) is None:
+            continue
         words = ["assets", "logs", result.run_id, first.asset, first.partition]
         screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
     if len(groups) > _MOST_GROUPS:

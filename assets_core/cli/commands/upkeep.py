@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -60,8 +61,15 @@ def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuil
         screen.line(
             f"{screen.paint('damaged', 'bold red')}  {where}  {first_line(damage['problem'])}"
         )
-    if found["damaged"]:
-        screen.line("Build what is damaged again with: assets materialize --force …")
+    for asset in dict.fromkeys(damage["asset"] for damage in found["damaged"]):
+        screen.line(f"Build it again with: {_build_again(asset, found['damaged'])}")
+
+
+def _build_again(asset: str, damaged: list[dict[str, str]]) -> str:
+    keys = [damage["partition"] for damage in damaged if damage["asset"] == asset]
+    words = ["assets", "materialize", asset]
+    words += [word for key in keys for word in ("--partition", key)]
+    return shlex.join([*words, "--force"])
 
 
 def doctor(ctx: typer.Context, as_json: options.Json = False) -> None:
