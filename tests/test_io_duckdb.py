@@ -487,7 +487,7 @@ def test_an_idle_file_is_free_for_programs_that_never_ask(
 
 
 def test_a_forked_child_leaves_the_parents_file_alone(store: DuckDBTables, tmp_path: Path) -> None:
-    """The child ends as workers of multiprocessing do; DuckDB 1.5 can't be unloaded after a fork."""
+    """The child ends as multiprocessing's do: DuckDB 1.5 can't be unloaded after a fork."""
     code = """
 import os, sys
 from pathlib import Path
