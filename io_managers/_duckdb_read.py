@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shlex
@@ -73,22 +74,41 @@ class Scan:
         """A stream; whole at once where the rows are few."""
         if sum(receipt.bytes for _, receipt in self._versions) <= WHOLE_BYTES:
             return self.table(columns).to_reader(BATCH_ROWS)
-        with self._file.session() as session, session.transaction():
+        with self._named(), self._file.session() as session, session.transaction():
             schema = self._schema(session, self._checked(session), columns)
         batches = self._batches(schema)
         return pa.RecordBatchReader.from_batches(schema, batches)
 
     def table(self, columns: Sequence[str] | None) -> pa.Table:
         """All rows."""
-        with self._file.session() as session, session.transaction():
+        with self._named(), self._file.session() as session, session.transaction():
             fences = self._checked(session)
             schema = self._schema(session, fences, columns)
             batches = list(self._rows(session, fences, schema))
         return pa.Table.from_batches(batches, schema)
 
     def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with self._file.session() as session, session.transaction():
+        with self._named(), self._file.session() as session, session.transaction():
             yield from self._rows(session, self._checked(session), schema)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Tell what was being read when something damaged was found."""
+        try:
+            yield
+        except CorruptDataError as error:
+            place = self._versions[0][0]
+            more = f" and {len(self._versions) - 1:,} more" if len(self._versions) > 1 else ""
+            error.facts = {
+                "asset": place.asset,
+                "partition": f"{place.partition}{more}",
+                **error.facts,
+            }
+            error.hint = error.hint or (
+                f"Check the disk, then build it again: {_again(place)}. A file that can't be "
+                "opened at all must be restored, or moved away before."
+            )
+            raise
 
     # ------------------------------------------------------------------------ fences
 
@@ -153,7 +173,6 @@ def _check(fence: FenceRow | None, place: Place, receipt: Receipt) -> FenceRow:
     if fence is not None and (fence.token, fence.location) == (receipt.token, receipt.location):
         return fence
     facts = {"asset": place.asset, "partition": place.partition, "token": receipt.token}
-    option = f" --partition {shlex.quote(place.partition)}" if place.partition != "all" else ""
     if fence is not None and fence.token > receipt.token:
         raise VersionReplacedError(
             f"The data of {place.asset!r} was replaced by a newer version.",
@@ -163,8 +182,13 @@ def _check(fence: FenceRow | None, place: Place, receipt: Receipt) -> FenceRow:
     raise MissingDataError(
         f"The data of {place.asset!r} is not there.",
         facts=facts,
-        hint=f"Build it again: assets materialize {shlex.quote(place.asset)}{option} --force",
+        hint=f"Build it again: {_again(place)}",
     )
+
+
+def _again(place: Place) -> str:
+    option = f" --partition {shlex.quote(place.partition)}" if place.partition != "all" else ""
+    return f"assets materialize {shlex.quote(place.asset)}{option} --force"
 
 
 def _selection(session: Session, table: Table, schema: pa.Schema) -> str:

@@ -7,6 +7,7 @@ Sits between the encoded bytes (``_pages``) and the store that knows of partitio
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shlex
@@ -17,7 +18,7 @@ from zlib import crc32
 
 import pyarrow as pa
 
-from assets_core.errors import MissingDataError, OutputError
+from assets_core.errors import CorruptDataError, MissingDataError, OutputError
 from assets_core.faults import reach
 from io_managers import _files, _names, _pages, _schemas
 from io_managers._pages import Layout, Prepared, Tail, Written
@@ -169,73 +170,78 @@ def open_version(path: str, location: str) -> int:
 
 def missing(location: str) -> MissingDataError:
     """The error for a version that is not there, with the command that makes it again."""
-    folder = location.partition("/")[0]
-    asset, partition = unquote(folder), unquote(_names.parse_location(location).key)
-    option = f" --partition {shlex.quote(partition)}" if partition != "all" else ""
+    asset, partition = _whose(location)
     return MissingDataError(
         f"The data of {asset!r} is not there.",
         facts={"asset": asset, "partition": partition, "location": location},
-        hint=f"Build it again: assets materialize {shlex.quote(asset)}{option} --force",
+        hint=f"Build it again: {_again(asset, partition)}",
     )
+
+
+def _whose(location: str) -> tuple[str, str]:
+    folder = location.partition("/")[0]
+    return unquote(folder), unquote(_names.parse_location(location).key)
+
+
+def _again(asset: str, partition: str) -> str:
+    option = f" --partition {shlex.quote(partition)}" if partition != "all" else ""
+    return f"assets materialize {shlex.quote(asset)}{option} --force"
+
+
+@contextlib.contextmanager
+def _opened(path: str, location: str) -> Iterator[int]:
+    """A version's descriptor; what is found damaged in it is told by its asset and partition."""
+    file = open_version(path, location)
+    try:
+        yield file
+    except CorruptDataError as error:
+        asset, partition = _whose(location)
+        error.facts = {"asset": asset, "partition": partition, **error.facts}
+        error.hint = f"Check the disk, then build it again: {_again(asset, partition)}"
+        raise
+    finally:
+        os.close(file)
 
 
 def read_version(path: str, location: str, tail: Tail, columns: Any = None) -> pa.Table:
     """All rows of one version, verified."""
-    file = open_version(path, location)
-    try:
+    with _opened(path, location) as file:
         return _pages.read(file, path, tail, columns)
-    finally:
-        os.close(file)
 
 
 def stream_version(path: str, location: str, tail: Tail, columns: Any = None) -> Iterator[pa.Table]:
     """A large version row group by row group, each verified when it is read."""
-    file = open_version(path, location)
-    try:
+    with _opened(path, location) as file:
         yield from _reader(file, path, tail).groups(columns)
-    finally:
-        os.close(file)
 
 
 def schema_of(path: str, location: str, tail: Tail) -> pa.Schema:
     """The columns of a version."""
-    file = open_version(path, location)
-    try:
+    with _opened(path, location) as file:
         return _reader(file, path, tail).schema
-    finally:
-        os.close(file)
 
 
 def facts_of(path: str, location: str, tail: Tail) -> tuple[bytes, int]:
     """What was noted in a version's footer, and its rows."""
-    file = open_version(path, location)
-    try:
+    with _opened(path, location) as file:
         reader = _reader(file, path, tail)
         return reader.metadata.get(_pages.FACTS, b"{}"), reader.rows
-    finally:
-        os.close(file)
 
 
 def verify_rows(path: str, location: str, tail: Tail, *, decode: bool) -> None:
     """Read every byte (``decode``: and every row); CorruptDataError when not as written."""
-    file = open_version(path, location)
-    try:
+    with _opened(path, location) as file:
         reader = _reader(file, path, tail)
         reader.verify()
         for _ in reader.groups(None) if decode else ():
             pass
-    finally:
-        os.close(file)
 
 
 def verify_file(path: str, location: str, tail: Tail) -> None:
     """Read every byte of an opaque file."""
-    file = open_version(path, location)
-    try:
+    with _opened(path, location) as file:
         if _pages.file_crc(file) != tail:
             raise _pages.corrupt(path, "its checksum is another than when it was written")
-    finally:
-        os.close(file)
 
 
 def _reader(file: int, path: str, tail: Tail) -> _pages.Reader:
