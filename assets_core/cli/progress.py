@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assets_core.cli.screen import Screen, cut, stderr
+from assets_core.cli.stopping import MESSAGE, write
 from assets_core.observe.format import count, human_duration, one_line, reference
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Watched:
     rows: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    drawn: bool = False
+    stopping: bool = False
+
+    def stop(self) -> None:
+        """Tell that the run is being stopped; called by a signal's handler, so takes no lock."""
+        self.stopping = True
+        if not self.drawn:
+            write(f"{MESSAGE}\n".encode())
 
     @property
     def finished(self) -> int:
@@ -179,6 +188,7 @@ class Bar:
         from rich.live import Live
         from rich.table import Table
 
+        watched.drawn = True
         self._watched = watched
         self._screen = screen
         self._table = Table
@@ -228,6 +238,8 @@ class Bar:
             Text(cut(f"  {where}  {human_duration(seconds)}", self._console.width - 1), style="dim")
             for where, seconds in running
         ]
+        if watched.stopping:
+            lines.append(Text(MESSAGE, style="yellow"))
         return Group(row, *lines)
 
 

@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from assets_core.cli.codes import STOPPED
+from assets_core.cli import STOPPED
 
-_MESSAGE = b"\nstopping\xe2\x80\xa6 again to quit at once\n"
+MESSAGE = "stopping… again to quit at once"
+
+_SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 @contextmanager
-def two_steps() -> Iterator[None]:
-    """For the length of a run: the first signal raises KeyboardInterrupt, the second quits."""
+def two_steps(tell: Callable[[], None]) -> Iterator[None]:
+    """For the length of a run: the first signal raises KeyboardInterrupt, the second quits.
+
+    ``tell`` is called at the first; it must be safe in the middle of anything.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; elsewhere the caller's own hold
         return
@@ -30,11 +35,9 @@ def two_steps() -> Iterator[None]:
         del number, frame
         nonlocal asked
         if asked:
-            _show_cursor()
-            os._exit(STOPPED)
+            _quit()
         asked = True
-        # Not print: the signal may have come in the middle of one.
-        _write(_MESSAGE)
+        tell()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -45,13 +48,14 @@ def two_steps() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _show_cursor() -> None:
-    """A progress bar hides it, and is not there any more to show it again."""
+def _quit() -> None:
     if os.isatty(2):
-        _write(b"\x1b[?25h\n")
+        write(_SHOW_CURSOR)  # a bar hides it
+    os._exit(STOPPED)
 
 
-def _write(message: bytes) -> None:
+def write(message: bytes) -> None:
+    """To stderr, past all buffers: a signal may come in the middle of a print."""
     try:
         os.write(2, message)
     except OSError:

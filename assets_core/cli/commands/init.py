@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,9 @@ FILES = (
 )
 """What is made; each is kept in ``template``, folders joined by ``--``."""
 
+KEPT = ("README.md", ".gitignore")
+"""What a new repository often has already; it stays as it is."""
+
 
 def init(
     directory: Annotated[
@@ -35,21 +39,23 @@ def init(
 
     Nothing that is there is overwritten.
     """
-    in_the_way = [name for name in FILES if (directory / name).exists()]
+    there = [name for name in FILES if (directory / name).exists()]
+    in_the_way = [name for name in there if name not in KEPT]
     if in_the_way:
         raise UsageError(
             "There is a project here already.",
             facts={"folder": directory.resolve(), "in the way": ", ".join(in_the_way)},
             hint="Choose another folder: assets init DIR",
         )
-    for name in FILES:
+    made = [name for name in FILES if name not in there]
+    for name in made:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template(name), encoding="utf-8")
     if as_json:
-        print_json({"folder": str(directory.resolve()), "files": list(FILES)})
+        print_json({"folder": str(directory.resolve()), "files": made})
     else:
-        _print_next(stdout(), directory)
+        _print_next(stdout(), directory, made)
 
 
 def template(name: str) -> str:
@@ -58,8 +64,8 @@ def template(name: str) -> str:
     return stored.read_text(encoding="utf-8")
 
 
-def _print_next(screen: Screen, directory: Path) -> None:
-    for name in FILES:
+def _print_next(screen: Screen, directory: Path, made: Sequence[str]) -> None:
+    for name in made:
         screen.line(f"{screen.paint('made', 'green')}  {shown_path(directory / name)}")
     screen.line()
     screen.line("Next:")

@@ -138,7 +138,7 @@ def _run(
     from assets_core.cli.summary import print_summary
 
     sys.stdout.flush()  # the plan comes before the progress also where both go to one file
-    with two_steps(), watching(len(made)) as (watched, on_event):
+    with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
         result = loaded.materialize(
             plan=made,
             jobs=jobs,
