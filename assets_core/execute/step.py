@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ from assets_core.errors import (
     TooManyRejectsError,
     UserCodeError,
 )
-from assets_core.execute.context import Context
+from assets_core.execute.context import REASON_COLUMN, Context
 from assets_core.execute.inputs import InputData, load_inputs
 from assets_core.execute.query import run_query
 from assets_core.execute.schemas import check_schema, schema_text
@@ -278,18 +279,22 @@ class _Maker:
         import pyarrow as pa
 
         table = pa.concat_tables(rejected, promote_options="permissive")
-        self._count(table.num_rows, staged.rows)
+        self._count(table, staged.rows)
         return manager.stage_rejects(staged, table)
 
-    def _count(self, rejected: int, kept: int) -> None:
-        limit = self.asset.max_rejected
+    def _count(self, rows: pa.Table, kept: int) -> None:
+        limit, rejected = self.asset.max_rejected, rows.num_rows
         fraction = rejected / (rejected + kept)
         if limit is not None and fraction > limit:
             raise TooManyRejectsError(
                 f"{rejected:,} of {rejected + kept:,} rows were rejected "
                 f"({fraction:.1%}), more than max_rejected={limit:.4g} allows.",
-                facts={"asset": f"{self.asset.name}@{self.task.partition.key}"},
-                hint="Look at the rows and their reasons, or raise max_rejected.",
+                facts={
+                    "asset": f"{self.asset.name}@{self.task.partition.key}",
+                    # Nothing is published, so `assets rejects` can't show these.
+                    **_why_rejected(rows),
+                },
+                hint="Mend the input or the rule, or raise max_rejected.",
             )
 
     def _policy(self, schema: pa.Schema) -> str:
@@ -338,6 +343,20 @@ class _Maker:
             CheckOutcome(r.name, r.passed, r.severity, r.message, r.failed_rows) for r in results
         )
         return (version[0], version[1]), outcomes
+
+
+def _why_rejected(rows: pa.Table) -> dict[str, str]:
+    """The commonest reasons with their numbers, and one row."""
+    counted = Counter(rows[REASON_COLUMN].to_pylist()).most_common(_MOST_REASONS)
+    first = rows.slice(0, 1).drop_columns([REASON_COLUMN]).to_pylist()[0]
+    return {
+        "reasons": ", ".join(f"{reason} ({n:,})" for reason, n in counted),
+        "for example": str(first)[:_EXAMPLE_CHARACTERS],
+    }
+
+
+_MOST_REASONS = 5
+_EXAMPLE_CHARACTERS = 300
 
 
 def _hasher(kind: Any, schema: pa.Schema, exclude: Sequence[str]) -> Any:
@@ -404,7 +423,12 @@ def _membership(partition: Partition, kind: pa.DataType) -> Callable[[Any], Any]
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if partition.start is None or partition.end is None or pa.types.is_string(kind):
+    if pa.types.is_dictionary(kind):
+        plain = _membership(partition, kind.value_type)
+        return lambda values: plain(values.cast(kind.value_type))
+    timed = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
+    if partition.start is None or partition.end is None or not timed:
+        # Text in any of its types, and numbers such as a year: as the key writes them.
         keys = {partition.key, *partition.dimensions.values()}
         return lambda values: pc.is_in(values.cast(pa.string()), pa.array(sorted(keys)))
     if pa.types.is_date(kind):
