@@ -7,7 +7,8 @@ comes back is what lies staged. Publishing stays with the run's own process.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from assets_core.errors import WorkerDiedError
@@ -25,6 +26,24 @@ def _start(make_runtime: Callable[..., Runtime], arguments: tuple[Any, ...]) -> 
     # Ctrl-C reaches the whole group; only the run's own process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _runtime = make_runtime(*arguments)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back from this thread, and from threads and processes that it starts."""
+    import signal
+    from multiprocessing import resource_tracker
+
+    if not hasattr(signal, "pthread_sigmask"):
+        yield  # Windows has no masks
+        return
+    # Starting the tracker lets signals through again; so it is there before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run(task: Task) -> tuple[Outcome | BaseException, list[tuple[int, str, str]]]:
@@ -78,13 +97,25 @@ class ProcessRunner:
             initargs=(make_runtime, arguments),
             context=context,
         )
+        with _interrupts_held():
+            # Asking starts the pool. Its threads, and the workers that they start, are born with
+            # Ctrl-C held back; else one that comes while a worker still loads would kill it.
+            _ = self._pool.active
 
     def run(self, task: Task) -> Outcome:
         """Run one attempt in a worker; WorkerDiedError when the worker is killed or crashes."""
+        from concurrent.futures.process import BrokenProcessPool
+
         from pebble import ProcessExpired
 
         try:
             result, entries = self._pool.schedule(_run, args=(task,)).result()
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                "The worker processes died before they could start.",
+                facts={"partition": f"{task.op}@{task.partition.key}"},
+                hint="What they wrote is on stderr. Run it in threads: --executor thread",
+            ) from error
         except ProcessExpired as error:
             raise WorkerDiedError(
                 f"The worker process died (exit code {error.exitcode}).",
