@@ -80,7 +80,7 @@ class Node:
     is what is served now (downstream: whether it was built from what is served now). ``token``
     is what a source's observation was recognised by. ``verified`` says whether the versions found
     add up to the recorded digests; None when that can't be told any more, because partitions have
-    left the key space.
+    left the key space, or because only the data came back when the state store was lost.
     """
 
     asset: str
@@ -338,6 +338,8 @@ def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | N
     if fact.kind == "observed":
         return True
     tags = ((input_tag(read), read.digest) for read in fact.inputs)
+    if fold_edges_one(tags) != fact.input_digest and _inputs_are_lost(fact):
+        return None
     if False in verdicts or fold_edges_one(tags) != fact.input_digest:
         return False
     return None if None in verdicts else True
@@ -477,6 +479,11 @@ def _joined(link: Link) -> list[tuple[str, str]]:
     return list(link.ranges)
 
 
+def _inputs_are_lost(fact: Materialization) -> bool:
+    """Whether only the data came back: a state store made out of the data knows no inputs."""
+    return fact.kind == "recovered" and not fact.inputs
+
+
 def _describe(direction: Direction, node: Node) -> str:
     """One version in one line."""
     name = reference(node.asset, node.partition)
@@ -493,7 +500,9 @@ def _describe(direction: Direction, node: Node) -> str:
         facts.append(f"run {node.run}" if node.run else "")
     if not node.current:
         facts.append("READ AN OLDER VERSION" if direction == "downstream" else "REPLACED SINCE")
-    return "  ".join(part for part in facts if part) + _doubt(node.verified)
+    lost = node.kind == "recovered" and node.verified is None
+    doubt = "  (what it read is not recorded)" if lost else _doubt(node.verified)
+    return "  ".join(part for part in facts if part) + doubt
 
 
 def _doubt(verified: bool | None) -> str:
