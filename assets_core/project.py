@@ -405,22 +405,27 @@ class Project:
         """
         from assets_core.reading import load
 
-        return load(self, _name(asset), partition if partition is not None else partitions, as_)
+        name, wanted = _split_reference(_name(asset), partition)
+        return load(self, name, wanted if wanted is not None else partitions, as_)
 
     def rejects(self, asset: str | Asset, partition: str | None = None) -> Any:
-        """The rows set aside, as one Arrow table with ``_partition`` and ``_reason``."""
+        """The rows set aside, as one Arrow table with ``_partition`` and ``_reason``, or None."""
         from assets_core.reading import load_rejects
 
-        return load_rejects(self, _name(asset), partition)
+        return load_rejects(self, *_split_reference(_name(asset), partition))
 
     def history(
         self, asset: str | Asset, partition: str | None = None, *, limit: int | None = None
     ) -> History:
-        """The recorded materializations and failed attempts, newest first."""
+        """The recorded materializations and failed attempts, newest first.
+
+        The partition may be part of the name: ``"orders@2024-01-01"``.
+        """
         from assets_core.observe.history import History
 
-        name = self.graph.asset(_name(asset)).name
-        key = None if partition is None else self._key(name, partition)
+        asset_name, wanted = _split_reference(_name(asset), partition)
+        name = self.graph.asset(asset_name).name
+        key = None if wanted is None else self._key(name, wanted)
         facts = self.state.materializations(self.environment, name, key, limit=limit)
         attempts = self.state.attempts(
             environment=self.environment, asset=name, partition=key, limit=limit
@@ -605,7 +610,7 @@ def _name(asset: str | Asset) -> str:
     return asset.name if isinstance(asset, Asset) else asset
 
 
-def _split_reference(text: str, partition: str | None) -> tuple[str, str | None]:
+def _split_reference(text: str, partition: Any) -> tuple[str, Any]:
     """``asset@partition`` → both parts."""
     name, at, key = text.partition("@")
     if at and partition is not None:
