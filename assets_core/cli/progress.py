@@ -262,8 +262,8 @@ def watching(total: int) -> Iterator[tuple[Watched, Any]]:
             except (OSError, ValueError):
                 gone.set()  # a closed terminal or pipe must not end the run
 
-    display.start()
     try:
+        display.start()  # Ctrl-C in the middle of it must not leave the cursor hidden
         yield watched, on_event
     finally:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from assets_core.cli import STOPPED
+from assets_core.cli.codes import STOPPED
 
 MESSAGE = "stopping… again to quit at once"
 
