@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -59,10 +60,8 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
 
 
 def test_the_decorator_is_not_hidden_by_its_module() -> None:
-    import assets_core.project
-    from assets_core import asset
-
-    assert callable(asset)
+    importlib.import_module("assets_core.asset")
+    assert callable(assets_core.asset)
 
 
 def test_the_version_is_the_distributions() -> None:
