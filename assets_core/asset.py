@@ -6,21 +6,22 @@ the user's function as an ordinary function, and its signature is read once, by 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import random
 import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from assets_core.checks import Check
 from assets_core.durations import parse_duration
-from assets_core.errors import DefinitionError
+from assets_core.errors import DefinitionError, OutputError
 from assets_core.partitions import (
     UNPARTITIONED,
     Partition,
@@ -50,6 +51,7 @@ BUGS: tuple[type[BaseException], ...] = (
     LookupError,
     NameError,
     NotImplementedError,
+    OutputError,
     SyntaxError,
     TypeError,
 )
@@ -271,12 +273,19 @@ Declared = Asset | MultiAsset
 # --------------------------------------------------------------------------------------------
 # What was declared where, so that assets made in a loop are found without a global name each.
 
-_declared: dict[str, list[Asset]] = {}
+_declared: dict[str, list[tuple[Asset, CodeType]]] = {}
 
 
 def declared_in(module: str) -> list[Asset]:
-    """Assets declared so far by code of the module; the last of those declared at one place."""
-    return list({(a.name, a.location): a for a in _declared.get(module, ())}.values())
+    """Assets declared so far by code of the module, without those that it replaced.
+
+    A module that is imported anew, or a cell that is run again, declares the same name at the
+    same place by code that was compiled anew. The same code doing so twice, a loop over a list
+    that names something twice, is a mistake that the graph reports.
+    """
+    declared = _declared.get(module, ())
+    newest = {(a.name, a.location): code for a, code in declared}
+    return [a for a, code in declared if newest[(a.name, a.location)] is code]
 
 
 def forget(module: str) -> None:
@@ -285,8 +294,17 @@ def forget(module: str) -> None:
 
 
 def _register(asset: Asset, module: str) -> Asset:
-    _declared.setdefault(module, []).append(asset)
+    _declared.setdefault(module, []).append((asset, _running()))
     return asset
+
+
+def _running() -> CodeType:
+    """The code of the module, or of the notebook's cell, that is declaring something."""
+    frame = _caller()
+    while not frame.f_code.co_name.startswith(("<module", "<cell")) and frame.f_back is not None:
+        frame = frame.f_back
+    code: CodeType = frame.f_code
+    return code
 
 
 # --------------------------------------------------------------------------------------------
@@ -322,6 +340,7 @@ def _description(function: Callable[..., Any], given: str) -> str:
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as users write them → fields of `Asset`."""
+    _refuse_misspelt(options)
     settings = {name: value for name, value in options.items() if value is not None}
     for name in ("tags", "checks", "exclude", "libraries"):
         if name in settings:
@@ -331,6 +350,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     if "inputs" in settings:
         settings["inputs"] = {n: as_reference(r) for n, r in settings["inputs"].items()}
     _refuse_unknown(settings)
+    _refuse_other_kinds(settings)
     return settings
 
 
@@ -338,6 +358,40 @@ def _as_tuple(value: Any, name: str) -> tuple[Any, ...]:
     if isinstance(value, (str, Asset, Reference, Check)):
         raise DefinitionError(f"{name}={value!r} is one value.", hint=f"Write {name}=[…].")
     return tuple(value)
+
+
+_OPTIONS = tuple(
+    f.name
+    for f in fields(Asset)
+    if f.name not in ("kind", "function", "sql", "siblings", "location", "names")
+)
+
+
+def _refuse_misspelt(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in _OPTIONS:
+            close = difflib.get_close_matches(name, _OPTIONS, n=1)
+            known = f"There are: {', '.join(_OPTIONS)}."
+            raise DefinitionError(
+                f"There is no option {name!r}.",
+                hint=f"Did you mean {close[0]!r}?" if close else known,
+            )
+
+
+_KINDS: Mapping[str, tuple[type, str]] = {
+    "partitions": (PartitionsDefinition, "daily('2024-01-01') or static(['north', 'south'])"),
+    "retry": (Retry, "Retry(3)"),
+    "freshness": (Freshness, "Freshness('8h')"),
+}
+
+
+def _refuse_other_kinds(settings: Mapping[str, Any]) -> None:
+    for name, (kind, example) in _KINDS.items():
+        if name in settings and not isinstance(settings[name], kind):
+            raise DefinitionError(
+                f"{name}={settings[name]!r} is no {kind.__name__}.",
+                hint=f"Write {name}={example}, for example.",
+            )
 
 
 _CHOICES = {"schema": SchemaPolicy, "executor": Executor}

@@ -206,6 +206,7 @@ class _Builder:
     declared: list[Asset]
     io_managers: Collection[str]
     problems: list[DefinitionError] = field(default_factory=list)
+    folded: dict[str, str] = field(default_factory=dict)
 
     def build(self) -> Graph:
         assets = self._unique()
@@ -280,9 +281,11 @@ class _Builder:
     ) -> tuple[Input, ...]:
         wanted: list[tuple[str, str, PartitionMapping | None, Any, bool]] = []
         if asset.kind == "sql":
+            # DuckDB does not tell upper from lower case, and neither may two names of assets.
+            inputs = {name.lower(): reference for name, reference in asset.inputs.items()}
             for table in tables_of(asset.sql):
-                given = asset.inputs.get(table)
-                name = given.asset if given else table
+                given = inputs.get(table.lower())
+                name = given.asset if given else self._spelled(table, assets)
                 mapping = given.mapping if given else None
                 wanted.append((table, name, mapping, inspect.Parameter.empty, True))
         wanted += [
@@ -301,7 +304,17 @@ class _Builder:
         found = (self._input(asset, item, assets) for item in wanted)
         return tuple(edge for edge in found if edge is not None)
 
+    def _spelled(self, table: str, assets: Mapping[str, Asset]) -> str:
+        """A table's name as its asset's is written."""
+        if table in assets:
+            return table
+        if not self.folded:
+            self.folded.update((name.lower(), name) for name in assets)
+        return self.folded.get(table.lower(), table)
+
     def _check_named(self, asset: Asset, names: set[str]) -> None:
+        if asset.kind == "sql":
+            names |= {name for name in asset.inputs if name.lower() in {n.lower() for n in names}}
         for name in asset.inputs.keys() - names:
             self.problem(
                 asset,
@@ -373,7 +386,7 @@ class _Builder:
             DefinitionError(
                 f"Assets depend on each other in a circle: {' → '.join(path)}",
                 facts={"cycle": f"{len(path) - 1} assets"},
-                hint="Break it. An asset may read its own past only, by lag(n) or window(n, 0).",
+                hint="Break it. An asset may read its own past only, by lag(n) or window(n, -1).",
             )
         )
 

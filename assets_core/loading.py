@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from assets_core.asset import Asset, Definitions, MultiAsset, declared_in
+from assets_core.asset import Asset, Definitions, Location, MultiAsset, declared_in
 from assets_core.errors import AssetsError, DefinitionError, UsageError
 from assets_core.sql import known_tables, remember_tables
 
@@ -42,6 +42,7 @@ def load_definitions(module: str, root: Path) -> Definitions:
 
 
 _PARSED = "parsed-sql.json"
+_OURS = f"{Path(__file__).parent}{os.sep}"
 
 
 @contextmanager
@@ -114,7 +115,8 @@ def _not_found(module: str, root: Path) -> UsageError:
 def _import_one(name: str, module: str, root: Path) -> ModuleType:
     try:
         found = importlib.import_module(name)
-    except AssetsError:
+    except AssetsError as error:
+        _say_where(error)
         raise
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
@@ -138,14 +140,29 @@ def _refuse_strangers(found: ModuleType, name: str) -> None:
         )
 
 
-def _broken(name: str, error: Exception) -> DefinitionError:
-    frames = [
+def _frames(error: Exception) -> list[traceback.FrameSummary]:
+    """Where the user's own code stood when importing it failed."""
+    return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename and "/assets_core/" not in frame.filename
+        if "importlib" not in frame.filename and not frame.filename.startswith(_OURS)
     ]
+
+
+def _say_where(error: AssetsError) -> None:
+    """Give an error of a declaration its place, which the declaration itself doesn't know."""
+    frames = _frames(error)
+    if frames and not {"declared", "at"} & error.facts.keys():
+        place = Location(frames[-1].filename, frames[-1].lineno or 0)
+        error.facts = {"declared": f"{place}: {frames[-1].line}", **error.facts}
+
+
+def _broken(name: str, error: Exception) -> DefinitionError:
+    frames = _frames(error)
     facts: dict[str, object] = {"module": name}
-    if frames:
+    if isinstance(error, SyntaxError) and error.filename:
+        facts["at"] = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}"
+    elif frames:
         facts["at"] = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}"
     return DefinitionError(
         f"Importing {name!r} failed: {type(error).__name__}: {error}", facts=facts

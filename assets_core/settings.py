@@ -106,7 +106,15 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _merged_config(found: Found, environ: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
     raw = found.values.get("config", {})
-    config = {asset: dict(values) for asset, values in raw.items() if isinstance(values, Mapping)}
+    for name, values in raw.items() if isinstance(raw, Mapping) else [("", raw)]:
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"config{'.' if name else ''}{name} = {values!r} belongs to no asset.",
+                facts={"in": found.file or "the call"},
+                hint="Write a table for each asset, [config.orders] with limit = 3 in it "
+                '([config."*"] for every asset that has the key).',
+            )
+    config = {asset: dict(values) for asset, values in raw.items()}
     for key, value in sorted((os.environ if environ is None else environ).items()):
         if key.startswith(CONFIG_PREFIX):
             asset, _, name = key.removeprefix(CONFIG_PREFIX).lower().partition("__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from assets_core.errors import DefinitionError
 from assets_core.hashing import hexdigest
@@ -17,9 +18,10 @@ _known: dict[str, tuple[str, ...]] = {}
 def tables_of(query: str) -> tuple[str, ...]:
     """The tables that a query reads, in order of appearance, its own CTEs left out.
 
+    Names as they are written; those that differ only in case are one, as in DuckDB.
     Raises DefinitionError when the text is not one query, or binds an unknown parameter.
     """
-    key = hexdigest("tables", query)
+    key = hexdigest("tables", 2, query)
     found = _known.get(key)
     if found is None:
         found = _known[key] = _parse(query)
@@ -40,23 +42,37 @@ def _parse(query: str, dialect: str = "duckdb") -> tuple[str, ...]:
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
-    from sqlglot.optimizer.scope import traverse_scope
 
     try:
-        trees = [tree for tree in sqlglot.parse(query, dialect=dialect) if tree is not None]
+        parsed = sqlglot.parse(query, dialect=dialect)
     except SqlglotError as error:
         raise DefinitionError(f"The SQL can't be read: {_first_line(error)}") from error
+    # A comment behind the last semicolon is a tree of its own.
+    trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
         raise DefinitionError(
             "An SQL asset is one query.", hint="Write a single SELECT (with CTEs where needed)."
         )
     _refuse_unknown_parameters(trees[0])
-    tables: dict[str, None] = {}
-    for scope in traverse_scope(trees[0]):
-        for found in scope.sources.values():
-            if isinstance(found, exp.Table) and found.name and not found.db:
-                tables[found.name] = None
-    return tuple(tables)
+    return _tables_in(trees[0], dialect)
+
+
+def _tables_in(tree: Any, dialect: str) -> tuple[str, ...]:
+    from sqlglot import exp
+    from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
+    from sqlglot.optimizer.scope import traverse_scope
+
+    spelled: dict[str, str] = {}
+    for table in tree.find_all(exp.Table):
+        spelled.setdefault(table.name.lower(), table.name)
+    folded = normalize_identifiers(tree, dialect=dialect)
+    sources = [each for scope in traverse_scope(folded) for each in scope.sources.values()]
+    # Statements that stand where a table may are no scopes of their own.
+    own = {cte.alias for cte in folded.find_all(exp.CTE)}
+    for nested in folded.find_all(exp.Pivot, exp.Summarize, exp.Describe):
+        sources += [table for table in nested.find_all(exp.Table) if table.name not in own]
+    names = {s.name: None for s in sources if isinstance(s, exp.Table) and s.name and not s.db}
+    return tuple(spelled.get(name, name) for name in names)
 
 
 def _first_line(error: Exception) -> str:

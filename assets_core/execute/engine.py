@@ -1197,6 +1197,9 @@ def _trace(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = ("assets_core", "io_managers")
     kept = [f for f in frames if not any(f"/{name}/" in f.filename for name in ours)]
+    if "duckdb" in type(error).__module__ and all("/duckdb/" in f.filename for f in kept):
+        # The error of a query: there is no frame of the user's, and its message shows the place.
+        return "".join(traceback.format_exception_only(error))
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept or frames)]
     return "".join([*lines, *traceback.format_exception_only(error)])
 

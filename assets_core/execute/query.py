@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from assets_core.errors import UserCodeError
 from assets_core.partitions import Partition
 from assets_core.sql import PARAMETERS, tables_of
+from assets_core.syntax import sql_tokens
 
 if TYPE_CHECKING:
     import duckdb
@@ -94,5 +95,7 @@ def _parameters(query: str, partition: Partition) -> dict[str, Any] | None:
         "partition_start": partition.start,
         "partition_end": partition.end,
     }
-    used = {name: values[name] for name in PARAMETERS if f"${name}" in query}
+    # By tokens: one in a comment or a text is not asked for, and must not be given.
+    tokens = {text for kind, text in sql_tokens(query) or () if kind == "bound"}
+    used = {name: values[name] for name in PARAMETERS if f"${name}" in tokens}
     return used or None

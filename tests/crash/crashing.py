@@ -24,7 +24,8 @@ from assets_core.project import Project
 HERE = Path(__file__).parent
 STORES = ("parquet", "duckdb")
 ASSETS = ("orders", "totals")
-MICROS = 1_000_000
+EMPTY = 7_000
+"""The generation without rows."""
 
 
 def rows_of(generation: int) -> int:
@@ -47,7 +48,10 @@ class World:
         return [(shop.FIRST + timedelta(day)).isoformat() for day in range(self.days)]
 
     def write(self, generation: int, note: str = "") -> None:
-        """Give every day a raw file of this generation; ``note`` changes the file alone."""
+        """Give every day a raw file of this generation; ``note`` changes the file alone.
+
+        Generation EMPTY has no rows.
+        """
         folder = self.root / "raw"
         folder.mkdir(exist_ok=True)
         for key in self.keys:
@@ -60,7 +64,7 @@ class World:
 
     def rows(self, generation: int) -> int:
         """How many rows a partition of this generation has here."""
-        return rows_of(generation) * self.scale
+        return 0 if generation == EMPTY else rows_of(generation) * self.scale
 
     @contextmanager
     def project(self) -> Iterator[Project]:
@@ -148,12 +152,14 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 def generation_of(rows: Any, world: World) -> int:
-    """The one generation of a partition's rows, of which every row is there once."""
-    generations = set(rows["generation"].to_pylist())
-    assert len(generations) == 1, f"torn: generations {generations}"
-    generation = int(generations.pop())
-    ids = sorted(rows["id"].to_pylist())
-    assert ids == list(range(world.rows(generation))), f"rows lost or doubled: {len(ids)}"
+    """The one generation of a partition's rows, of which every row is there once, unaltered."""
+    generations = rows["generation"].unique().to_pylist()
+    assert len(generations) <= 1, f"torn: generations {generations}"
+    generation = int(generations[0]) if generations else EMPTY
+    expected = shop.table(generation, world.rows(generation))
+    found = rows.select(expected.column_names).sort_by("id").combine_chunks()
+    assert len(found) == len(expected), f"rows lost or doubled: {len(found)} of {len(expected)}"
+    assert found.equals(expected), "other rows than were written"
     return generation
 
 

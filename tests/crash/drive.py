@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -18,12 +19,16 @@ from assets_core.project import Project
 
 def main() -> int:
     root, store, days, options = sys.argv[1:]
+    if limit := os.environ.get("DRIVE_FILE_BYTES"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     project = Project(shop.make(Path(root), store, int(days)), root=root)
     try:
         result = project.materialize(**json.loads(options))
     except AssetsError as error:
         print(json.dumps({"error": type(error).__name__, "details": str(error)}))
         return error.exit_code
+    except KeyboardInterrupt:
+        os._exit(130)
     told = {**result.to_dict(), "recovered": [str(one) for one in result.recovered]}
     print(json.dumps(told), flush=True)
     if result.exit_code == 130:

@@ -11,7 +11,9 @@ import time
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from assets_core.asset import Definitions, Retry, asset, source
 from assets_core.execute.context import Context
@@ -45,13 +47,20 @@ def totals(orders: pa.Table, partition: Partition, context: Context) -> pa.Table
     """The same rows once more: a reader of one partition that must never see two versions."""
     note_call(context.resources["root"], f"totals {partition.key}")
     generations = orders["generation"].unique().to_pylist()
-    assert len(generations) == 1, f"a torn input: generations {generations}"
-    return orders.append_column("doubled", pa.array([2 * i for i in orders["id"].to_pylist()]))
+    assert len(generations) <= 1, f"a torn input: generations {generations}"
+    return orders.append_column("doubled", pc.multiply(orders["id"], 2))
 
 
 def table(generation: int, rows: int) -> pa.Table:
-    """What ``orders`` makes of a raw file."""
-    return pa.table({"generation": [generation] * rows, "id": list(range(rows))})
+    """What ``orders`` makes of a raw file: rows whose noise takes room in any encoding."""
+    noise = np.random.default_rng(generation).integers(0, 2**62, rows)
+    return pa.table(
+        {
+            "generation": pa.array(np.full(rows, generation)),
+            "id": pa.array(np.arange(rows)),
+            "noise": pa.array(noise),
+        }
+    )
 
 
 def note_call(root: Path, text: str) -> None:

@@ -1,0 +1,109 @@
+"""Ctrl-C: once, the run ends within a second or two; twice, at once; nothing is half-done."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashing import ASSETS, STORES, World, check, ended, served, wait_for
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+SLACK = 1.5
+"""Seconds for a loaded machine to end a process."""
+
+
+def interrupted(world: World, process: Any, times: int) -> float:
+    """Press Ctrl-C; the seconds until the process was gone."""
+    began = time.monotonic()
+    for _ in range(times):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.15)
+    assert ended(process)["exit"] == 130 if times == 1 else ended_somehow(process) == 130
+    return time.monotonic() - began
+
+
+def ended_somehow(process: Any) -> int:
+    process.communicate(timeout=30)
+    return int(process.returncode)
+
+
+def complete(world: World, generation: int) -> None:
+    world.hold.unlink(missing_ok=True)
+    with world.project() as project:
+        assert project.materialize(jobs=2).ok
+    assert served(world) == {asset: [generation] * world.days for asset in ASSETS}
+    check(world)
+
+
+@pytest.fixture
+def running(world: World) -> Any:
+    """A run over an older version whose functions are at work and will not return."""
+    world.write(1)
+    with world.project() as project:
+        assert project.materialize(jobs=2).ok
+    world.write(2)
+    world.hold.touch()
+    before = len(world.calls())
+    process = world.start(jobs=2)
+    wait_for(lambda: len(world.calls()) == before + 2)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_one_interrupt_ends_the_run_soon_and_cleanly(world: World, running: Any) -> None:
+    assert interrupted(world, running, 1) < 2 + SLACK
+    with world.project() as project:
+        newest = project.run("latest")
+        assert (newest.status, project.state.held(newest.id)) == ("interrupted", [])
+        assert project.state.dead_runs() == []
+    assert served(world) == {asset: [1, 1] for asset in ASSETS}
+    check(world)
+    complete(world, 2)
+
+
+def test_two_interrupts_end_it_at_once_and_as_safely(world: World, running: Any) -> None:
+    assert interrupted(world, running, 2) < 0.3 + SLACK
+    with world.project() as project:
+        project.status()
+        newest = project.run("latest")
+        assert newest.status in ("interrupted", "died")
+        assert project.state.held(newest.id) == []
+    assert served(world) == {asset: [1, 1] for asset in ASSETS}
+    check(world)
+    complete(world, 2)
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupts_at_any_moment_leave_whole_partitions(
+    tmp_path: Path, store: str, times: int
+) -> None:
+    chance = random.Random(f"{store} {times}")
+    world = World(tmp_path, store, days=12)
+    world.write(1)
+    with world.project() as project:
+        assert project.materialize(jobs=2).ok
+    for generation in range(2, 8):
+        world.write(generation)
+        before = len(world.calls())
+        process = world.start(jobs=2)
+        wait_for(lambda count=before, p=process: len(world.calls()) > count or p.poll() is not None)
+        time.sleep(chance.uniform(0, 0.15))
+        for _ in range(times):
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGINT)
+                time.sleep(0.02)
+        assert ended_somehow(process) in (0, 130)
+        found = {one for every in served(world).values() for one in every}
+        assert found <= {*range(1, generation + 1)}
+        with world.project() as project:
+            project.status()
+        check(world)
+    complete(world, 7)
