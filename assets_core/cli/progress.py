@@ -205,8 +205,12 @@ class Bar:
         )
 
     def start(self) -> None:
-        """Begin."""
-        self._live.start()
+        """Begin. Ctrl-C in the middle of it does not leave the cursor hidden."""
+        try:
+            self._live.start()
+        except KeyboardInterrupt:
+            self._console.show_cursor(True)
+            raise
 
     def stop(self) -> None:
         """Take the bar off the screen."""
@@ -262,8 +266,8 @@ def watching(total: int) -> Iterator[tuple[Watched, Any]]:
             except (OSError, ValueError):
                 gone.set()  # a closed terminal or pipe must not end the run
 
+    display.start()
     try:
-        display.start()  # Ctrl-C in the middle of it must not leave the cursor hidden
         yield watched, on_event
     finally:
         try:

@@ -79,11 +79,11 @@ def test_the_working_directory_is_the_default(folder: Path, assets: Command) -> 
 
 
 def test_nothing_is_overwritten(folder: Path, assets: Command) -> None:
-    (folder / "README.md").write_text("mine")
+    (folder / "assets.toml").write_text("")
     outcome = assets("init")
     assert outcome.code == 2
-    assert "README.md" in outcome.err
-    assert [path.name for path in folder.iterdir()] == ["README.md"]
+    assert "assets.toml" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["assets.toml"]
 
 
 def test_json_lists_what_was_made(folder: Path, assets: Command) -> None:
