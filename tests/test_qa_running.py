@@ -200,6 +200,16 @@ def test_ctrl_c_while_the_bar_begins_shows_the_cursor_again(tmp_path: Path) -> N
     assert told.rindex("\x1b[?25h") > told.rindex("\x1b[?25l")
 
 
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_an_exit_in_an_asset_fails_its_step_alone(tmp_path: Path, executor: str) -> None:
+    exits = "if partition.key == DAYS.partition('2024-01-01').key: raise SystemExit(0)"
+    _write(tmp_path, CHAIN.replace("    return pa.table", f"    {exits}\n    return pa.table"))
+    done = _assets(tmp_path, "materialize", "--yes", "--executor", executor)
+    assert done.returncode == 1
+    assert f"before@{DAY}  SystemExit: 0" in done.stdout
+    assert "done       after@2024-01-02" in done.stderr
+
+
 # --------------------------------------------------------------------------------------------
 # What is told
 

@@ -187,7 +187,8 @@ def _users_errors(asset: Asset, partition: str) -> Iterator[None]:
         yield
     except AssetsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # An exit, as command-line code likes to make it, ends the step and not the whole run.
         text = str(error).strip()
         first = text.splitlines()[0] if text else ""
         named = f"{type(error).__name__}: {first}" if first else type(error).__name__
