@@ -105,6 +105,13 @@ def test_a_failure_tells_where_its_output_is(shop: Path, assets: Command) -> Non
     assert words[-2:] == ["totals", "2024-01-02"]
 
 
+def test_a_failure_without_output_points_to_none(shop: Path, assets: Command) -> None:
+    module = shop / "definitions/__init__.py"
+    module.write_text(module.read_text().replace('print("adding up", partition.key)', "pass"))
+    (shop / "fail-2024-01-02").touch()
+    assert "what it printed:" not in assets("materialize", "--yes", "+trend").out
+
+
 def test_many_alike_failures_are_told_once(shop: Path, assets: Command) -> None:
     for day in (1, 2, 3):
         (shop / f"fail-2024-01-0{day}").touch()
