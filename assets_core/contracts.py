@@ -296,7 +296,8 @@ class Finish:
     """End a run and release whatever it still holds. Result: None.
 
     The first end counts: a run that was declared dead stays so. An empty ``note`` keeps the one
-    that the run was begun with.
+    that the run was begun with. ``unswept``: something of the run is still at work and may stage
+    more; once its process is gone it counts among the dead runs until it is finished again.
     """
 
     run: str
@@ -304,6 +305,7 @@ class Finish:
     finished: int
     counts: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
+    unswept: bool = False
 
 
 Operation = Acquire | Publish | Withdraw | Release | Note | Beat | Finish
@@ -428,7 +430,8 @@ class StateStore(Protocol):
         """Asset → partition → newest failed attempt that no later materialization healed."""
 
     def dead_runs(self) -> list[Run]:
-        """Runs recorded as running whose process is known dead or whose leases have run out."""
+        """Runs recorded as running whose process is known dead or whose leases have run out, and
+        those that ended unswept and whose process is known dead."""
 
     def held(self, run_id: str) -> list[Lease]:
         """The leases a run still holds."""

@@ -903,6 +903,11 @@ class Engine:
                 # It is recorded, so it is done; the view is swapped at the end, or the run fails.
                 self._unexposed.setdefault(fact.asset, set()).add(fact.partition)
 
+    @property
+    def busy(self) -> bool:
+        """Whether steps are still at work, though the run was stopped and will not publish them."""
+        return self._busy > 0
+
     def outdated_views(self) -> dict[str, set[str]]:
         """Partitions whose outside view may not show their pointer, by asset: those that could
         not be swapped, and those that others recorded while this run was at work.

@@ -36,12 +36,15 @@ class Recovered:
             f"{self.released} leases released" if self.released else "",
         ]
         what = ", ".join(part for part in done if part) or "nothing was left to mend"
-        return f"run {self.run.id} died (process {self.run.pid} on {self.run.host}): {what}"
+        ended = "died" if self.run.status == "running" else f"had ended {self.run.status}"
+        return f"run {self.run.id} {ended} (process {self.run.pid} on {self.run.host}): {what}"
 
 
 def recover(runtime: Runtime, store: StateStore) -> list[Recovered]:
     """Mend what dead runs left; what was done, per run."""
-    return [_recover(runtime, store, run) for run in store.dead_runs()]
+    found = [_recover(runtime, store, run) for run in store.dead_runs()]
+    # Nobody needs to hear that a run that had ended left nothing behind.
+    return [one for one in found if one.run.status == "running" or one.swept]
 
 
 def _recover(runtime: Runtime, store: StateStore, run: Run) -> Recovered:

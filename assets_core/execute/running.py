@@ -119,7 +119,9 @@ def _end(
         _sweep(project, runtime, run_id)
     reach("run.ending")
     finished = time.time_ns() // 1000
-    project.state.transact([Finish(run_id, status, finished, dict(tally.counts), note)])
+    busy = engine is not None and engine.busy
+    finish = Finish(run_id, status, finished, dict(tally.counts), note, unswept=busy)
+    project.state.transact([finish])
 
 
 def _sweep(project: Project, runtime: Runtime, run_id: str) -> None:

@@ -42,6 +42,10 @@ class Liveness:
         del run_id
         return False
 
+    def left(self) -> list[str]:
+        """Runs whose process is known to be gone and that were not dropped."""
+        return []
+
     def close(self) -> None:
         """Let go of every lock; runs that have not ended are dead from here on."""
 
@@ -90,6 +94,13 @@ class LockFiles(Liveness):
             return False
         finally:
             os.close(file)
+
+    def left(self) -> list[str]:
+        try:
+            files = sorted(self._folder.iterdir())
+        except FileNotFoundError:
+            return []
+        return [file.stem for file in files if file.suffix == ".lock" and self.dead(file.stem)]
 
     def close(self) -> None:
         while self._held:

@@ -127,7 +127,8 @@ _KINDS: tuple[tuple[tuple[str, ...], type[StateError], str, str], ...] = (
         "Restore it from a backup, or move it away and rebuild it from the data.",
     ),
     (
-        ("SQLITE_FULL",),
+        # A database that is read needs room too, for the index of its log.
+        ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"),
         StateError,
         "There is no room left for the state store; nothing of the transaction was recorded.",
         "Free some space on its disk, then try again.",

@@ -61,7 +61,7 @@ class SqlStore:
             raise
         self._interning.committed()
         for operation in operations:
-            if isinstance(operation, Finish):
+            if isinstance(operation, Finish) and not operation.unswept:
                 self._database.liveness.drop(operation.run)
         return results
 
@@ -150,8 +150,11 @@ class SqlStore:
     def dead_runs(self) -> list[Run]:
         with self._database.read() as connection:
             running = reading.running(connection)
-        dead = self._database.liveness.dead
-        return [run for run, late in running if late or dead(run.id)]
+        liveness = self._database.liveness
+        dead = [run for run, late in running if late or liveness.dead(run.id)]
+        known = {run.id for run, _ in running}
+        left = [self.run(run_id) for run_id in liveness.left() if run_id not in known]
+        return dead + [run for run in left if run is not None and run.status != "running"]
 
     def held(self, run_id: str) -> list[Lease]:
         with self._database.read() as connection:

@@ -62,7 +62,8 @@ def test_one_interrupt_ends_the_run_soon_and_cleanly(world: World, running: Any)
     with world.project() as project:
         newest = project.run("latest")
         assert (newest.status, project.state.held(newest.id)) == ("interrupted", [])
-        assert project.state.dead_runs() == []
+        project.status()
+        assert project.take_recovered() == []
     assert served(world) == {asset: [1, 1] for asset in ASSETS}
     check(world)
     complete(world, 2)
@@ -107,3 +108,22 @@ def test_interrupts_at_any_moment_leave_whole_partitions(
             project.status()
         check(world)
     complete(world, 7)
+
+
+def test_what_is_staged_after_the_end_of_a_run_is_swept_by_the_next_command(
+    world: World, running: Any
+) -> None:
+    os.kill(running.pid, signal.SIGINT)
+    wait_for(lambda: newest_run(world) == "interrupted")
+    world.hold.unlink()
+    ended_somehow(running)
+    with world.project() as project:
+        project.status()
+        assert project.take_recovered() == [] or project.take_recovered()[0].swept
+    assert served(world) == {asset: [1, 1] for asset in ASSETS}
+    check(world)
+
+
+def newest_run(world: World) -> str:
+    with world.project() as project:
+        return project.state.runs(limit=1)[0].status
