@@ -6,6 +6,7 @@ in ``docs/decisions/0003-sqlite-journal.md``.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -106,11 +107,15 @@ def translated(where: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _translate(error, where) from error
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StateError(
-            "The state store's files can't be used.",
+            _NO_ROOM if full else "The state store's files can't be used.",
             facts={"store": where, "reason": error},
             hint="Check that its folder exists, that you may write in it, and that it has room.",
         ) from error
+
+
+_NO_ROOM = "There is no room left for the state store; nothing of the transaction was recorded."
 
 
 _KINDS: tuple[tuple[tuple[str, ...], type[StateError], str, str], ...] = (
@@ -130,7 +135,7 @@ _KINDS: tuple[tuple[tuple[str, ...], type[StateError], str, str], ...] = (
         # A database that is read needs room too, for the index of its log.
         ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"),
         StateError,
-        "There is no room left for the state store; nothing of the transaction was recorded.",
+        _NO_ROOM,
         "Free some space on its disk, then try again.",
     ),
     (
