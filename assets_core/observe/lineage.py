@@ -338,9 +338,10 @@ def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | N
     if fact.kind == "observed":
         return True
     tags = ((input_tag(read), read.digest) for read in fact.inputs)
-    if fold_edges_one(tags) != fact.input_digest and _inputs_are_lost(fact):
+    whole = fold_edges_one(tags) == fact.input_digest
+    if not whole and _inputs_are_lost(fact):
         return None
-    if False in verdicts or fold_edges_one(tags) != fact.input_digest:
+    if False in verdicts or not whole:
         return False
     return None if None in verdicts else True
 
