@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ NOW = datetime(2024, 3, 1, tzinfo=UTC)
 DAYS = ["2024-01-30", "2024-01-31", "2024-02-01", "2024-02-02", "2024-02-03"]
 PLACES = ["x", "y"]
 MONTHS = ["2024-01", "2024-02"]
+# Windows are counted along the calendar, also where an asset has no partition (any more).
+CALENDAR = {
+    "month": [f"{y}-{m:02d}" for y in (2023, 2024) for m in range(1, 13)],
+    "day": [
+        (datetime(2023, 11, 1, tzinfo=UTC) + timedelta(days=i)).strftime("%Y-%m-%d")
+        for i in range(200)
+    ],
+}
 
 _days = daily("2024-01-30", "2024-02-04")
 _places = static(PLACES, name="place")
@@ -99,9 +107,9 @@ def _date_fits(down: str, key: str, up: str, up_key: str, mapping: str) -> bool:
     own, theirs = _parts(key)[0], _parts(up_key)[0]
     if own is None or theirs is None:
         return True
-    dates = MONTHS if up == "month" else DAYS
     if mapping == "latest":
-        return theirs == dates[-1]
+        return theirs == (MONTHS if up == "month" else DAYS)[-1]
+    dates = CALENDAR["month" if up == "month" else "day"]
     overlapping = [i for i, d in enumerate(dates) if d.startswith(own) or own.startswith(d)]
     low, high = overlapping[0], overlapping[-1]
     wanted = {
