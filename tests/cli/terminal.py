@@ -24,11 +24,14 @@ class Terminal:
     ) -> None:
         self.drawn = ""
         self._code: int | None = None
+        # What a surrounding terminal says of its own width must not be taken for this one's.
+        env = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
+        size = struct.pack("HHHH", rows, columns, 0, 0)
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
             os.chdir(cwd)
             os.execvpe(words[0], words, env)
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def __enter__(self) -> Terminal:
         return self
