@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from assets_core import Definitions, Project, asset, sql_asset
+from assets_core import Definitions, Project, asset, source, sql_asset
 from assets_core.asset import Retry
 from assets_core.errors import AssetsError, ConfigError, DefinitionError, OutputError
 from assets_core.graph import Graph
@@ -214,3 +215,27 @@ def test_a_failed_query_tells_its_message_and_no_frames_of_the_library(tmp_path:
         (attempt,) = project.state.attempts(asset="wrong")
     assert "Traceback" not in attempt.traceback
     assert "nothing" in attempt.traceback
+
+
+# --------------------------------------------------------------------------------------------
+# Sources
+
+
+def test_a_file_changed_under_its_old_time_and_size_is_late_data(tmp_path: Path) -> None:
+    file = tmp_path / "landed.txt"
+    file.write_text("one")
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+
+    @source
+    def landed() -> Path:
+        return file
+
+    @asset
+    def read(landed: Path) -> list[dict[str, str]]:
+        return [{"text": landed.read_text()}]
+
+    with Project(Definitions([landed, read]), root=tmp_path) as project:
+        project.materialize().raise_for_status()
+        file.write_text("two")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        assert project.plan().must == 1

@@ -125,7 +125,8 @@ def _file(source: Asset, path: Path, token: str, known: str) -> Seen | None:
 
 
 def _file_token(found: os.stat_result) -> str:
-    text = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+    # The change time too: the modification time can be set back, as copying tools do.
+    text = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
     return (_UNSURE if time.time() - found.st_mtime < _RACY_SECONDS else "") + text
 
 
