@@ -187,3 +187,26 @@ def test_a_stopped_publish_to_duckdb_ends_well_when_it_goes_on(tmp_path: Path, a
     built(world, 3)
     everything_is(world, 3)
     check(world)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first-build", "overwrite"])
+def test_a_zombie_is_refused_when_its_lease_was_taken_over_and_nothing_published(
+    world: World, first: bool
+) -> None:
+    if not first:
+        built(world, 1)
+    world.write(2)
+    with world.project() as project:
+        plan = project.plan()  # before anybody is late: nothing to recover is found here
+        with held(world) as zombie:
+            for raw in (world.root / "raw").iterdir():
+                raw.unlink()
+            result = project.materialize(plan=plan, jobs=1)
+            assert result.counts["failed"] == world.days
+            world.write(2)
+            told = resumed(zombie)
+    assert_refused(told)
+    everything_is(world, 0 if first else 1)
+    with world.project() as project:
+        project.status()
+    check(world)
