@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -120,9 +121,9 @@ def test_no_acknowledged_publish_is_lost_and_none_is_doubled(
 
 def test_both_processes_had_their_share(fought: tuple[list[tuple[int, str, int]], str]) -> None:
     store = open_store(fought[1])
-    runs = {one.run for one in store.materializations("prod", "a")}
+    runs = Counter(one.run for one in store.materializations("prod", "a"))
     store.close()
-    assert runs == {"r1", "r2"}
+    assert min(runs["r1"], runs["r2"]) > sum(runs.values()) / 10
 
 
 # ---- killed

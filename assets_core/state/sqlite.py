@@ -422,33 +422,42 @@ def _busy(where: str) -> StoreBusyError:
 
 
 class FileLock:
-    """An exclusive lock on a file, waited for at most WAIT_SECONDS; freed by the holder's death."""
+    """An exclusive lock on a file, waited for at most WAIT_SECONDS; freed by the holder's death.
+
+    Whoever wants it takes a turn first, a second lock held only while waiting: so a process that
+    asks again and again lets those that wait go before it.
+    """
 
     def __init__(self, path: Path, where: str) -> None:
-        self._path = path
+        self._paths = (path, path.with_name(path.name + "-turn"))
         self._where = where
-        self._file = -1
+        self._files: tuple[int, ...] = ()
         self._pid = 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock. One thread at a time. Raises StoreBusyError."""
-        file = self._open()
-        self._wait(file)
+        file, turn = self._open()
+        deadline = time.monotonic() + WAIT_SECONDS
+        self._wait(turn, deadline)
+        try:
+            self._wait(file, deadline)
+        finally:
+            fcntl.flock(turn, fcntl.LOCK_UN)
         try:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[int, ...]:
         # A forked child's copy would share the parent's lock instead of competing for it.
-        if self._file < 0 or self._pid != os.getpid():
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not self._files or self._pid != os.getpid():
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._files = tuple(os.open(path, flags, 0o644) for path in self._paths)
             self._pid = os.getpid()
-        return self._file
+        return self._files
 
-    def _wait(self, file: int) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
+    def _wait(self, file: int, deadline: float) -> None:
         pause = 0.0002
         while True:
             try:
@@ -458,13 +467,14 @@ class FileLock:
                 if time.monotonic() > deadline:
                     raise _busy(self._where) from None
             time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 1.5, 0.01)
+            pause = min(pause * 1.5, 0.005)
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._file >= 0 and self._pid == os.getpid():
-            os.close(self._file)
-        self._file = -1
+        """Let go of the files."""
+        if self._pid == os.getpid():
+            for file in self._files:
+                os.close(file)
+        self._files = ()
 
 
 def _size(path: Path) -> int:
