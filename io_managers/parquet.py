@@ -5,7 +5,7 @@ is the view of ``prod``, other environments' lie under ``<root>/.environments/<e
 How bytes are encoded and verified is ``_pages``' business, how they are named ``_names``'.
 """
 # Strings and os.path: a Path costs more than the link and rename that it names.
-# ruff: noqa: PTH100, PTH102, PTH104, PTH110, PTH112, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH104, PTH110, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -299,15 +299,17 @@ class ParquetFiles:
             self._touched.add(folder)
 
     def _make_view(self, folder: str) -> None:
-        missing = []
-        while not os.path.isdir(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        for path in reversed(missing):
+        above = os.path.dirname(folder)
+        try:
+            os.mkdir(folder)
+        except FileNotFoundError:
+            self._make_view(above)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(path)
-            with self._lock:
-                self._touched.add(os.path.dirname(path))
+                os.mkdir(folder)
+        except FileExistsError:
+            return
+        with self._lock:
+            self._touched.add(above)
 
     def flush(self) -> None:
         """Sync the folders whose view was swapped since the last flush."""

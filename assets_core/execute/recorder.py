@@ -34,8 +34,8 @@ class Recorder:
         idle: Callable[[], bool],
         on_lost: Callable[[], None],
         on_broken: Callable[[BaseException], None],
-        linger: float = 0.008,
-        most: int = 24,
+        linger: float = 0.03,
+        most: int = 48,
     ) -> None:
         self._store = store
         self._run = run

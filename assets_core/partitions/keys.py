@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 from assets_core.errors import PartitionError
 
@@ -64,6 +65,7 @@ def _problem(key: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=8192)
 def safe_path_part(text: str) -> str:
     """Text as one component of a path: readable, bounded, and no two texts alike.
 

@@ -265,7 +265,7 @@ def _cron_windows(expression: str, zone_name: str, low: int, high: int) -> Windo
     while not _any(years[-2:], lambda ticks: ticks[-1] > high) and len(years) < 4 * _QUIET_YEARS:
         last += 1
         years.append(_cron_ticks(expression, zone_name, last))
-    edges = np.unique(np.concatenate(years))
+    edges = _distinct(np.concatenate(years))
     twice = np.zeros(max(len(edges) - 1, 0), bool)
     for change, before, after in clock(zone_name, low, high).turns():
         lo, hi = (
@@ -273,6 +273,14 @@ def _cron_windows(expression: str, zone_name: str, low: int, high: int) -> Windo
         )
         twice[lo:hi] = True
     return Windows(edges, edges[:-1], twice if twice.any() else None)
+
+
+def _distinct(instants: Ints) -> Ints:
+    """Sorted, each once. Numpy's own ``unique`` imports its masked arrays: 20 ms of a command."""
+    import numpy as np
+
+    found = np.sort(instants)
+    return found[np.append(True, found[1:] != found[:-1])] if len(found) else found
 
 
 def _any(years: list[Ints], holds: Callable[[Ints], bool]) -> bool:
@@ -299,7 +307,7 @@ def _cron_ticks(expression: str, zone_name: str, year: int) -> Ints:
     walls = np.add.outer(np.array(days, np.int64) * _DAY, times.ravel()).ravel()
     zone_clock = clock(zone_name, first * _DAY, (first + 366) * _DAY)
     if _fires_once(expression):
-        return np.unique(zone_clock.to_utc(walls))
+        return _distinct(zone_clock.to_utc(walls))
     return _showings(walls, zone_clock)
 
 
@@ -319,7 +327,7 @@ def _showings(walls: Ints, zone_clock: Clock) -> Ints:
     for begin, end, east in span:
         lo, hi = walls.searchsorted([begin + east, end + east]).tolist()
         found.append(walls[lo:hi] - east)
-    return np.unique(np.concatenate(found))
+    return _distinct(np.concatenate(found))
 
 
 def check_cron(expression: str) -> None:

@@ -194,12 +194,10 @@ def _no_columns() -> Columns:
 
 
 def _code_names(connection: Connection, numbers: np.ndarray) -> dict[int, str]:
-    import numpy as np
-
     codes = tables.codes
     wanted = listed_numbers("codes")
     found = select(codes.c.id, codes.c.hex).join_from(wanted, codes, codes.c.id == wanted.c.value)
-    text = json.dumps(np.unique(numbers).tolist())
+    text = json.dumps(sorted(set(numbers.tolist())))
     return dict(connection.execute(found, {"codes": text}).all())
 
 
