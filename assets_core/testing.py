@@ -349,6 +349,34 @@ class IOManagerContract:
         assert manager.read([old, new]).column("a").to_pylist() == [1, 2**40]
         assert manager.read([old]).schema.field("a").type == pa.int32()
 
+    def test_a_column_may_change_to_a_type_of_another_kind(self, manager: IOManager) -> None:
+        """Whether it is meant is decided before (``--allow-schema-change``)."""
+        old = publish(manager, target("p1"), pa.table({"a": [1, None]}))
+        new = publish(manager, target("p2"), pa.table({"a": ["x", None]}))
+        assert manager.read([old]).to_pylist() == [{"a": 1}, {"a": None}]
+        assert manager.read([old]).schema.field("a").type == pa.int64()
+        assert manager.read([new]).to_pylist() == [{"a": "x"}, {"a": None}]
+
+    def test_it_may_change_back(self, manager: IOManager) -> None:
+        text = publish(manager, target("p1"), pa.table({"a": ["x", "007"]}))
+        number = publish(manager, target("p2"), pa.table({"a": [7]}))
+        assert manager.read([text])["a"].to_pylist() == ["x", "007"]
+        assert manager.read([number])["a"].to_pylist() == [7]
+
+    def test_types_of_different_kinds_are_not_read_together(self, manager: IOManager) -> None:
+        old = publish(manager, target("p1"), pa.table({"a": [1]}))
+        new = publish(manager, target("p2"), pa.table({"a": ["x"]}))
+        with pytest.raises(StorageError, match="'a'") as caught:
+            manager.read([old, new])
+        assert "Build the older partitions again" in caught.value.hint
+
+    def test_a_type_changed_everywhere_is_read_together(self, manager: IOManager) -> None:
+        for key in ("p1", "p2"):
+            publish(manager, target(key), pa.table({"a": ["x"]}))
+        first = publish(manager, target("p1", 2), pa.table({"a": [1]}))
+        second = publish(manager, target("p2", 2), pa.table({"a": [2]}))
+        assert manager.read([first, second])["a"].to_pylist() == [1, 2]
+
     def test_a_version_that_is_gone_is_missing(self, manager: IOManager) -> None:
         staged = manager.stage(target(), rows(1))
         receipt = _release(manager, staged)

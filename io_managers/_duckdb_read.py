@@ -20,8 +20,8 @@ from io_managers import _duckdb_types as types
 from io_managers import _schemas
 from io_managers._duckdb_catalog import REJECTS, ROWS, FenceRow, Table
 from io_managers._duckdb_file import DatabaseFile, Session, translate_text
+from io_managers._duckdb_retype import cast, sql_types_of
 from io_managers._duckdb_types import PARTITION
-from io_managers._duckdb_write import sql_types_of
 
 BATCH_ROWS = 65_536
 WHOLE_BYTES = 32 << 20
@@ -193,14 +193,18 @@ def _again(place: Place) -> str:
 
 def _selection(session: Session, table: Table, schema: pa.Schema) -> str:
     """The select list for the physical columns of ``schema``, cast where the table's differ."""
-    wanted, kept = types.physical(schema), types.physical(table.columns)
+    had = table.columns
+    wanted, kept = types.physical(schema), types.physical(had)
     if not len(wanted):
         return "0 AS _no_columns"
     differ = [f for f in wanted if kept.field(f.name).type != f.type]
     casts = sql_types_of(session, pa.schema(differ))
     names = ((name, quote_identifier(name)) for name in wanted.names)
     return ", ".join(
-        f"CAST(t.{quoted} AS {casts[name]}) AS {quoted}" if name in casts else f"t.{quoted}"
+        f"{cast(f't.{quoted}', had.field(name).type, schema.field(name).type, casts[name])}"
+        f" AS {quoted}"
+        if name in casts
+        else f"t.{quoted}"
         for name, quoted in names
     )
 

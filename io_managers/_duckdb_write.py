@@ -11,9 +11,11 @@ from assets_core.contracts import Target
 from assets_core.errors import OutputError
 from assets_core.partitions import quote_identifier
 from io_managers import _duckdb_catalog as catalog
+from io_managers import _duckdb_retype as retype
 from io_managers import _duckdb_types as types
 from io_managers._duckdb_catalog import REJECTS, ROWS, Table
 from io_managers._duckdb_file import Session
+from io_managers._duckdb_retype import sql_types_of
 from io_managers._duckdb_types import PARTITION
 
 _EXACT = 2**53  # float64 holds every integer up to here
@@ -81,7 +83,10 @@ def _widen(
     session: Session, target: Target, role: str, table: Table, new: pa.Schema, source: str
 ) -> None:
     """Give the table the columns and types that the new rows need."""
-    both = _merged(table, new, role)
+    if role == ROWS:
+        both = retype.settled(session, table, new, source, target.partition)
+    else:
+        both = _merged_loosely(table.columns, new)
     _check_exact(session, new, both, source, table.sql)
     if both.equals(table.columns):
         return
@@ -94,14 +99,10 @@ def _widen(
         if place < 0:
             session.run(f"ALTER TABLE {table.sql} ADD COLUMN {column} {kind}")
         elif old.field(place).type != field.type:
-            session.run(f"ALTER TABLE {table.sql} ALTER COLUMN {column} TYPE {kind}")
+            had, has = table.columns.field(field.name).type, both.field(field.name).type
+            how = retype.conversion(column, had, has, kind)
+            session.run(f"ALTER TABLE {table.sql} ALTER COLUMN {column} TYPE {kind} {how}")
     catalog.widen_table(session, target.environment, target.asset, role, both)
-
-
-def _merged(table: Table, new: pa.Schema, role: str) -> pa.Schema:
-    if role == ROWS:
-        return types.merged(table.columns, new, table.sql)
-    return _merged_loosely(table.columns, new)
 
 
 def _merged_loosely(known: pa.Schema, new: pa.Schema) -> pa.Schema:
@@ -118,7 +119,7 @@ def _check_exact(session: Session, old: pa.Schema, new: pa.Schema, source: str, 
     """Refuse to turn integers into floats that can't hold them; DuckDB would round in silence."""
     for field in old:
         kind = new.field(field.name).type
-        if not _may_round(field.type, kind):
+        if types.common(field.type, kind) is None or not _may_round(field.type, kind):
             continue
         column = quote_identifier(field.name)
         beyond = f"{column} NOT BETWEEN {-_EXACT} AND {_EXACT}"
@@ -142,12 +143,4 @@ def _may_round(old: pa.DataType, new: pa.DataType) -> bool:
     return bool(pt.is_integer(old) and old.bit_width > 32 and pt.is_floating(new))
 
 
-def sql_types_of(session: Session, schema: pa.Schema) -> dict[str, str]:
-    """DuckDB's names for the types of physical columns."""
-    if not len(schema):
-        return {}
-    with session.incoming(schema.empty_table()) as incoming:
-        return dict(zip(schema.names, session.column_types(incoming), strict=True))
-
-
-__all__ = ["REJECTS", "ROWS", "Swap", "sql_types_of"]
+__all__ = ["REJECTS", "ROWS", "Swap"]

@@ -53,7 +53,8 @@ def make(tmp_path: Path) -> Iterator[MakeProject]:
         if opened:
             opened[-1].close()
         resources = options.pop("resources", {})
-        definitions = Definitions(assets, io_managers=managers, resources=resources)
+        io = managers | options.pop("io", {})
+        definitions = Definitions(assets, io_managers=io, resources=resources)
         opened.append(Project(definitions, root=tmp_path, **options))
         return opened[-1]
 
@@ -354,6 +355,20 @@ def test_a_strict_schema_refuses_a_new_column(make: MakeProject) -> None:
     project = make(wider)
     assert "strict" in project.materialize().failures[0].error
     assert project.materialize(allow_schema_change=True).ok
+
+
+@pytest.mark.parametrize("store", [ParquetFiles, DuckDBTables, Memory])
+def test_the_flag_that_the_refusal_names_lets_another_type_through(
+    make: MakeProject, store: Any
+) -> None:
+    io = {"default": store()}
+    make(columns(1, pa.table({"a": [1]}), "evolve"), io=io).materialize()
+    project = make(columns(2, pa.table({"a": ["x"]}), "evolve"), io=io)
+    refused = project.materialize().failures[0]
+    assert "--allow-schema-change" in refused.details
+    assert project.read("typed")["a"].to_pylist() == [1]
+    assert project.materialize(allow_schema_change=True).ok
+    assert project.read("typed")["a"].to_pylist() == ["x"]
 
 
 def test_an_evolving_schema_takes_new_and_wider_columns_and_no_other_types(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -228,15 +229,78 @@ def test_lists_that_were_empty_take_any_type_later(store: DuckDBTables) -> None:
     assert store.read([old]).column("x").to_pylist() == [[], None]
 
 
-@pytest.mark.parametrize("value", ["text", True, b"x", [1]], ids=str)
-def test_a_type_that_does_not_fit_is_refused(store: DuckDBTables, value: object) -> None:
+@pytest.mark.parametrize("value", [b"x", [1], {"deep": 1}], ids=str)
+def test_a_type_that_other_partitions_cannot_take_is_refused(
+    store: DuckDBTables, value: object
+) -> None:
     old = publish(store, target("p1"), ints(pa.int64(), 1))
     staged = store.stage(target("p2"), pa.table({"x": [value]}))
-    with pytest.raises(OutputError) as caught:
+    with pytest.raises(OutputError, match="fit") as caught:
         store.publish(staged, "")
-    assert "'x'" in caught.value.facts["problem"]
+    assert caught.value.facts["column"] == "x"
+    assert "new name" in caught.value.hint
     assert store.read([old]).equals(ints(pa.int64(), 1))
     assert store.fences("prod", "orders", ["p2"]) == []
+
+
+def type_in_file(tmp_path: Path) -> object:
+    return outside(
+        tmp_path, "SELECT data_type FROM duckdb_columns() WHERE column_name = 'x' AND NOT internal"
+    )
+
+
+CHANGES = {
+    "integers to text": ([1, None, -(2**62)], ["a", None]),
+    "numbers in text to integers": (["1", "-5", None], [7]),
+    "truth to integers": ([True, False, None], [2]),
+    "fractions to text": ([0.1, 1e300, float("inf")], ["a"]),
+    "days to times": ([date(2024, 1, 1)], [datetime(2024, 1, 1, 5)]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_column_takes_the_new_type_where_nothing_is_lost(
+    store: DuckDBTables, tmp_path: Path, change: str
+) -> None:
+    before, after = (pa.table({"x": values}) for values in CHANGES[change])
+    old = publish(store, target("p1"), before)
+    publish(store, target("p2"), before)
+    new = publish(store, target("p2", 2), after)
+    assert store.read([old]).equals(before)
+    assert store.read([new]).equals(after)
+    store.close()
+    wanted = duckdb.sql("SELECT typeof(x) FROM after").fetchall()[0]
+    assert type_in_file(tmp_path) == [wanted]
+
+
+@pytest.mark.parametrize("text", ["abc", "007", "1.0"])
+def test_text_that_is_no_number_stays_text_until_its_partition_is_rebuilt(
+    store: DuckDBTables, tmp_path: Path, text: str
+) -> None:
+    old = publish(store, target("p1"), pa.table({"x": [text]}))
+    new = publish(store, target("p2"), pa.table({"x": [7]}))
+    assert store.read([old]).column("x").to_pylist() == [text]
+    assert store.read([new]).equals(pa.table({"x": [7]}))
+    store.close()
+    assert type_in_file(tmp_path) == [("VARCHAR",)]
+    rebuilt = publish(store, target("p1", 2), pa.table({"x": [5]}))
+    assert store.read([rebuilt, new]).column("x").to_pylist() == [5, 7]
+    store.close()
+    assert type_in_file(tmp_path) == [("BIGINT",)]
+
+
+def test_many_partitions_are_read_out_of_a_column_that_became_text(store: DuckDBTables) -> None:
+    old = [publish(store, target(f"p{i}"), ints(pa.int64(), i)) for i in range(20)]
+    publish(store, target("q"), pa.table({"x": ["abc"]}))
+    assert store.read(old).column("x").to_pylist() == list(range(20))
+
+
+def test_any_type_follows_where_no_other_partition_holds_a_value(store: DuckDBTables) -> None:
+    empty = publish(store, target("p1"), ints(pa.int64()).slice(0, 0))
+    publish(store, target("p2"), ints(pa.int64(), 1))
+    new = publish(store, target("p2", 2), pa.table({"x": [{"deep": 1}]}))
+    assert store.read([new]).column("x").to_pylist() == [{"deep": 1}]
+    assert store.read([empty]).equals(ints(pa.int64()).slice(0, 0))
 
 
 @pytest.mark.parametrize("first", ["integers", "fractions"])
