@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def repair(project: Project, *, verify: bool) -> dict[str, Any]:
-    """See `Project.repair`; counts of views exposed, leftovers swept, versions verified."""
+    """See `Project.repair`; counts of views exposed, leftovers swept, versions verified.
+
+    A damaged version is told under ``damaged`` and is none of the verified ones.
+    """
     exposed = swept = verified = 0
     damaged: list[dict[str, str]] = []
     state, environment = project.state, project.environment
@@ -31,8 +34,9 @@ def repair(project: Project, *, verify: bool) -> dict[str, Any]:
         if verify:
             for fact in facts:
                 problem = _verify(project, fact)
-                verified += 1
-                if problem:
+                if not problem:
+                    verified += 1
+                else:
                     damaged.append({"asset": name, "partition": fact.partition, "problem": problem})
         bad = {entry["partition"] for entry in damaged if entry["asset"] == name}
         well = places_of(f for f in facts if f.partition not in bad)

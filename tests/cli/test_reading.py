@@ -261,6 +261,14 @@ def test_repair_finds_flipped_bits(built: Path, assets: Command) -> None:
     outcome = assets("repair", "--verify")
     assert outcome.code == 1
     assert "damaged  totals@2024-01-01" in outcome.out
+    assert "9 versions read: 6 verified, 3 damaged" in outcome.out
+
+
+def test_a_damaged_version_is_none_of_the_verified_ones(built: Path, assets: Command) -> None:
+    (file,) = (built / "data/.versions/totals").glob("2024-01-02*.pq")
+    file.unlink()
+    found = assets("repair", "--verify", "--json").json
+    assert (found["verified"], len(found["damaged"])) == (8, 1)
 
 
 def test_a_lost_state_store_is_made_out_of_the_data(built: Path, assets: Command) -> None:

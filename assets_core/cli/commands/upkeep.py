@@ -55,7 +55,7 @@ def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuil
     screen.line(f"{count(found['exposed'], 'view')} checked and mended")
     screen.line(f"{count(found['swept'], 'leftover')} removed")
     if verify:
-        screen.line(f"{count(found['verified'], 'version')} read and verified")
+        _print_verified(screen, found)
     for damage in found["damaged"]:
         where = screen.paint(reference(damage["asset"], damage["partition"]), "bold")
         screen.line(
@@ -63,6 +63,13 @@ def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuil
         )
     for asset in dict.fromkeys(damage["asset"] for damage in found["damaged"]):
         screen.line(f"Build it again with: {_build_again(asset, found['damaged'])}")
+
+
+def _print_verified(screen: Screen, found: dict[str, Any]) -> None:
+    whole, damaged = found["verified"], len(found["damaged"])
+    screen.line(
+        f"{count(whole + damaged, 'version')} read: {whole:,} verified, {damaged:,} damaged"
+    )
 
 
 def _build_again(asset: str, damaged: list[dict[str, str]]) -> str:
