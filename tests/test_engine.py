@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
@@ -294,6 +295,51 @@ def test_rejected_rows_land_beside_the_partition_with_their_reason(make: MakePro
         {"v": -1, "_reason": "negative", "_partition": "2024-01-02"},
         {"v": None, "_reason": "empty", "_partition": "2024-01-02"},
     ]
+
+
+@pytest.mark.parametrize("store", [ParquetFiles, DuckDBTables, Memory])
+def test_equal_content_is_unchanged_also_where_rows_were_rejected(
+    make: MakeProject, store: Any
+) -> None:
+    def clean(version: int) -> Any:
+        @asset(name="clean", partitions=DAYS, version=str(version))
+        def made(context: Context) -> pa.Table:
+            context.reject(pa.table({"v": [-version]}), reason="negative")
+            return pa.table({"v": [1]})
+
+        return made
+
+    @asset(partitions=DAYS)
+    def after(clean: pa.Table) -> pa.Table:
+        return clean
+
+    io = {"default": store()}
+    make(clean(1), after, io=io).materialize(now=NOW)
+    project = make(clean(2), after, io=io)
+    result = project.materialize(now=NOW)
+    assert (result.counts["done"], result.counts["unchanged"], result.counts["released"]) == (
+        0,
+        3,
+        3,
+    )
+    assert {fact.kind for fact in project.materialized_by(result.run_id)} == {"unchanged"}
+    assert project.rejects("clean", "2024-01-02")["v"].to_pylist() == [-2]
+    assert project.read("clean", "2024-01-02")["v"].to_pylist() == [1]
+    assert not project.plan(now=NOW)
+
+
+def test_the_view_follows_a_version_of_equal_content(make: MakeProject, tmp_path: Path) -> None:
+    def stamped(version: int) -> Any:
+        @asset(name="stamped", version=str(version), exclude=["at"])
+        def made() -> pa.Table:
+            return pa.table({"v": [1], "at": [version]})
+
+        return made
+
+    make(stamped(1)).materialize()
+    assert make(stamped(2)).materialize().counts["unchanged"] == 1
+    (file,) = (tmp_path / "data" / "stamped").rglob("*.parquet")
+    assert pq.read_table(file)["at"].to_pylist() == [2]
 
 
 def test_too_many_rejects_fail_the_step(make: MakeProject) -> None:

@@ -727,7 +727,7 @@ class Engine:
         """One output failed to publish after others did: their store shows them, so record them."""
         for fact in facts:
             manager = self.runtime.io[self.runtime.graph.assets[fact.asset].io]
-            if manager.transactional and fact.kind == "built":
+            if manager.transactional and _is_new(fact):
                 self._recorder.call(Publish(fact))
         if facts:
             self._refresh()
@@ -783,15 +783,27 @@ class Engine:
             manager.discard(made.staged)
             known = self._receipt(int(self._facts.assets[asset].id[ordinal]))
             return replace(fact, kind="unchanged", receipt=known)
+        if self._has_same_content(asset, ordinal, fact):
+            fact = replace(fact, kind="unchanged")
         receipt = manager.publish(made.staged, fact_to_json(fact) if manager.transactional else "")
         return replace(fact, receipt=receipt)
 
+    def _has_same_content(self, asset: str, ordinal: int, fact: Materialization) -> bool:
+        """Whether the data version is the one before: nothing downstream need run.
+
+        A forced step is told as done: it was asked to be written again, and is.
+        """
+        own, state = self._facts.assets[asset], self._ops_by_asset[asset]
+        if not own.id[ordinal] or state.reasons[ordinal] & FORCED:
+            return False
+        return own.version(ordinal) == fact.data_version
+
     def _is_unchanged(self, asset: str, ordinal: int, fact: Materialization) -> bool:
+        """Whether the version that is there can stay: also what the data version leaves out
+        (excluded columns, rejects) is as it was."""
         own, declared = self._facts.assets[asset], self.runtime.graph.assets[asset]
         state = self._ops_by_asset[asset]
-        if not own.id[ordinal] or declared.exclude or state.reasons[ordinal] & FORCED:
-            return False
-        if own.version(ordinal) != fact.data_version:
+        if declared.exclude or not self._has_same_content(asset, ordinal, fact):
             return False
         known = self._receipt(int(own.id[ordinal]))
         same_store = (known.store, known.kind) == (fact.receipt.store, fact.receipt.kind)
@@ -891,7 +903,7 @@ class Engine:
         self._fail(state, ordinal, fact.attempt, error, outcome.started, "refused")
 
     def _expose(self, fact: Materialization) -> None:
-        if fact.receipt.kind == "none" or fact.kind == "unchanged":
+        if fact.receipt.kind == "none" or not _is_new(fact):
             return
         asset = self.runtime.graph.assets[fact.asset]
         manager = self.runtime.io[fact.receipt.store]
@@ -1158,6 +1170,11 @@ class Engine:
         key = self._facts.spaces[state.op.name].key(ordinal)
         for asset in state.op.outputs:
             self._on_event(StepEvent(kind, asset, key, message=message))
+
+
+def _is_new(fact: Materialization) -> bool:
+    """Whether the receipt is this build's own, and not that of the version which stayed."""
+    return fact.receipt.token == fact.token
 
 
 def _concat(parts: list[Any]) -> np.ndarray:
