@@ -173,21 +173,41 @@ def test_a_change_of_kind_takes_the_old_file_away(store: ParquetFiles, tmp_path:
     assert [p.name for p in folder.iterdir()] == ["data.csv"]
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
-def test_without_hard_links_the_view_is_a_copy(tmp_path: Path) -> None:
+@pytest.fixture
+def divided(tmp_path: Path) -> Iterator[ParquetFiles]:
+    """A store whose versions lie on another file system than its view."""
     elsewhere = Path("/dev/shm") / f"assets-test-{os.getpid()}"
+    if not elsewhere.parent.is_dir():
+        pytest.skip("needs a second file system")
     elsewhere.mkdir()
-    try:
-        (tmp_path / "data").mkdir()
-        (tmp_path / "data" / ".versions").symlink_to(elsewhere)
-        store = ParquetFiles("data")
-        store.bind("lake", tmp_path)
-        receipt = publish(store, target(), rows(1))
-        (found,) = store.scan()
-        assert (found.receipt, found.visible) == (receipt, True)
-        assert view(tmp_path) == ["orders/date=2024-01-01/data.parquet"]
-    finally:
-        shutil.rmtree(elsewhere)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".versions").symlink_to(elsewhere)
+    store = ParquetFiles("data")
+    store.bind("lake", tmp_path)
+    yield store
+    shutil.rmtree(elsewhere)
+
+
+def test_without_hard_links_the_view_is_a_copy(divided: ParquetFiles, tmp_path: Path) -> None:
+    receipt = publish(divided, target(), rows(1))
+    (found,) = divided.scan()
+    assert (found.receipt, found.visible) == (receipt, True)
+    assert view(tmp_path) == ["orders/date=2024-01-01/data.parquet"]
+
+
+def test_without_hard_links_the_copy_is_forced_to_disk_before_it_is_shown(
+    divided: ParquetFiles, synced: list[str]
+) -> None:
+    receipt = divided.publish(divided.stage(target(), rows(1)), "")
+    synced.clear()
+    divided.expose("prod", "orders", ("date=2024-01-01",), receipt)
+    assert [Path(name).suffix for name in synced] == [".tmp"]
+
+
+def test_two_attempts_of_equal_rows_do_not_touch(store: ParquetFiles) -> None:
+    kept, gone = (store.stage(target(token=1), rows(1)) for _ in range(2))
+    store.discard(gone)
+    assert store.audit(kept).read_all().equals(rows(1))
 
 
 def test_nothing_escapes_the_root(store: ParquetFiles, tmp_path: Path) -> None:
@@ -452,6 +472,17 @@ def test_a_lengthened_file_is_noticed(store: ParquetFiles, tmp_path: Path) -> No
             store.read([receipt])
 
 
+def test_a_file_lengthened_at_its_front_is_not_given_out(
+    store: ParquetFiles, tmp_path: Path
+) -> None:
+    """Its end is as it was written, and the end tells how to verify the rest."""
+    receipt = publish(store, target(), rows(1, 2, 3))
+    path = version_file(tmp_path, receipt)
+    overwrite(path, b"\0" * 4 + path.read_bytes())
+    with pytest.raises(CorruptDataError):
+        store.path(receipt)
+
+
 def test_another_versions_bytes_are_noticed(store: ParquetFiles, tmp_path: Path) -> None:
     first = publish(store, target(token=1), rows(1))
     second = publish(store, target(token=2), rows(2))
@@ -553,6 +584,34 @@ def test_a_version_and_then_its_name_are_forced_to_disk(
     file, folder = synced
     assert file.startswith(f"2024-01-01.1.{staged.target.run}.{staged.target.attempt}.")
     assert folder == "orders"
+
+
+def test_a_streamed_version_gets_its_name_once_it_is_on_disk(
+    store: ParquetFiles, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def spy(old: str, new: str, **folders: int) -> None:
+        rename(old, new, **folders)
+        synced.append("renamed")
+
+    monkeypatch.setattr(os, "rename", spy)
+    table = pa.table({"x": pa.array(range(2_000_000), pa.int64())})
+    store.stage(target(), table.to_reader(100_000))
+    file, *after = synced[-3:]
+    assert file.endswith(".part")
+    assert after == ["renamed", "orders"]
+
+
+def test_the_folder_of_a_partitions_first_view_is_forced_to_disk(
+    store: ParquetFiles, synced: list[str]
+) -> None:
+    publish(store, target("p1"), rows(1))
+    receipt = store.publish(store.stage(target("p2"), rows(2)), "")
+    synced.clear()
+    store.expose("prod", "orders", ("date=p2",), receipt)
+    store.flush()
+    assert sorted(synced) == ["date=p2", "orders"]
 
 
 def test_new_folders_are_forced_to_disk_up_to_the_root(

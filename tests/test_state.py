@@ -13,15 +13,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from sqlalchemy import Connection
 
-from assets_core.contracts import Acquire, Lease, Publish, Release
+from assets_core.contracts import Acquire, Held, Lease, Publish, Release
 from assets_core.errors import StateError, StoreBusyError, StoreTooNewError
 from assets_core.records import CheckOutcome, Code, InputRead, Materialization, Receipt, Run
-from assets_core.state import migrations, open_store, sqlite
+from assets_core.state import migrations, open_store, sqlite, statements
 from assets_core.state.liveness import LockFiles
 from assets_core.state.store import SqlStore
 
@@ -533,6 +535,90 @@ def test_a_run_whose_begin_was_refused_keeps_the_first_ones_lock(
         other.begin(Run("r1", "prod", "running", 1), 60)
     other.close()
     assert store.dead_runs() == []
+
+
+def test_a_lease_runs_out_by_the_databases_clock_and_not_by_the_processs(
+    store: SqlStore,
+) -> None:
+    store.begin(Run("r1", "prod", "running", 1), 60)
+    store.transact([Acquire("r1", "prod", (("a", "k"),))])
+    with time_machine.travel(timedelta(hours=1)):
+        store.begin(Run("r2", "prod", "running", 1), 60)
+        ((found,),) = store.transact([Acquire("r2", "prod", (("a", "k"),))])
+    assert isinstance(found, Held)
+
+
+# ---- durable and whole
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that were forced to disk, in order; the real call is made too."""
+    names: list[str] = []
+    fsync = os.fsync
+
+    def spy(file: int) -> None:
+        fsync(file)
+        names.append(Path(f"/proc/self/fd/{file}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    return names
+
+
+def test_the_folders_of_a_new_store_are_forced_to_disk(tmp_path: Path, synced: list[str]) -> None:
+    opened(tmp_path / "one" / "two").close()
+    assert {tmp_path.name, "one"} <= set(synced)
+
+
+def test_the_name_of_a_new_store_is_forced_to_disk(tmp_path: Path, synced: list[str]) -> None:
+    opened(tmp_path).close()
+    assert synced == [tmp_path.name]
+
+
+def test_a_pointer_does_not_move_without_its_fact(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = publish(store, "k")
+    with monkeypatch.context() as patch:
+        patch.setattr(statements.ADD_FACT, "each", _fails)
+        with pytest.raises(RuntimeError):
+            publish(store, "k")
+    assert store.snapshot("prod", ["a"]).assets["a"].id.tolist() == [first]
+    assert store.check() == []
+
+
+def _fails(*_: object) -> None:
+    raise RuntimeError("the disk is in trouble")
+
+
+def test_a_checkpoint_that_fails_does_not_make_its_commit_look_failed(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed is durable in the log; a later checkpoint brings it in."""
+    tried: list[str] = []
+    run = sqlite._pragma
+
+    def spy(raw: sqlite3.Connection, text: str) -> object:
+        if text.startswith("wal_checkpoint"):
+            tried.append(text)
+            raise sqlite3.OperationalError("database or disk is full")
+        return run(raw, text)
+
+    monkeypatch.setattr(sqlite, "CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_CHANGES", 1)
+    monkeypatch.setattr(sqlite, "_pragma", spy)
+    ids = publish(store, "k1", "k2")
+    assert tried
+    assert store.snapshot("prod", ["a"]).assets["a"].id.tolist() == ids
+
+
+def test_a_run_that_can_not_show_that_it_lives_is_not_begun(
+    tmp_path: Path, store: SqlStore
+) -> None:
+    (tmp_path / "state.db.runs").write_text("in the way of the folder of locks")
+    with pytest.raises(StateError):
+        store.begin(Run("r1", "prod", "running", 1), 60)
+    assert store.runs() == []
 
 
 # ---- threads

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crashing import ASSETS, STORES, World, check, ended, served, wait_for
+
+from assets_core.errors import AssetsError
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -127,3 +130,61 @@ def test_what_is_staged_after_the_end_of_a_run_is_swept_by_the_next_command(
 def newest_run(world: World) -> str:
     with world.project() as project:
         return project.state.runs(limit=1)[0].status
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("where", ["function", "publish"])
+def test_a_step_that_outlives_its_run_publishes_nothing(
+    tmp_path: Path, store: str, where: str
+) -> None:
+    """As in a notebook, where Ctrl-C ends the run and not the process."""
+    world = World(tmp_path, store)
+    world.write(1)
+    with world.project() as project:
+        assert project.materialize(jobs=1).ok
+    world.write(2)
+    with world.project() as project, pytest.MonkeyPatch.context() as patch:
+        published = _held_publishes(world, project, patch, holds=where == "publish")
+        if where == "function":
+            world.hold.touch()
+        press = threading.Thread(target=_interrupt, args=(world, len(world.calls()) + 1))
+        press.start()
+        result = project.materialize(jobs=1)
+        press.join()
+        assert result.status == "interrupted"
+        world.hold.unlink()
+        wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("worker-")])
+    assert published == ([] if where == "function" else ["refused"])
+    with world.project() as project:
+        project.status()  # the run ended unswept
+    assert served(world) == {asset: [1, 1] for asset in ASSETS}
+    check(world)
+    complete(world, 2)
+
+
+def _held_publishes(
+    world: World, project: Any, patch: pytest.MonkeyPatch, *, holds: bool
+) -> list[str]:
+    """What became of every publish, in a list that fills; ``holds``: each waits for the hold."""
+    manager = project.io["default"]
+    publish, became = manager.publish, []
+
+    def waits(staged: Any, fact: str) -> Any:
+        if holds:
+            world.hold.touch()
+        wait_for(lambda: not world.hold.exists())
+        try:
+            receipt = publish(staged, fact)
+        except AssetsError:
+            became.append("refused")
+            raise
+        became.append("published")
+        return receipt
+
+    patch.setattr(manager, "publish", waits)
+    return became
+
+
+def _interrupt(world: World, calls: int) -> None:
+    wait_for(lambda: len(world.calls()) >= calls and world.hold.exists())
+    os.kill(os.getpid(), signal.SIGINT)

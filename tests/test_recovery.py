@@ -1,0 +1,182 @@
+"""Recovery and its races: what comes between two of its steps changes nothing of the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from assets_core.asset import Definitions, Out, asset, multi_asset
+from assets_core.contracts import Acquire, Lease
+from assets_core.errors import LeaseLostError, StorageError
+from assets_core.execute.facts import fact_to_json
+from assets_core.execute.recovery import expose, settle
+from assets_core.project import Project
+from assets_core.records import Run
+from assets_core.testing import rows, target
+from io_managers import DuckDBTables, ParquetFiles
+
+STORES: dict[str, Callable[[], Any]] = {
+    "parquet": lambda: ParquetFiles("data"),
+    "duckdb": lambda: DuckDBTables("warehouse.duckdb"),
+}
+
+
+def project(root: Path, store: str, value: int = 1) -> Project:
+    """One asset of one row, and one that reads it."""
+
+    @asset(version=str(value))
+    def orders() -> pa.Table:
+        return rows(value)
+
+    @asset
+    def totals(orders: pa.Table) -> pa.Table:
+        return orders
+
+    return Project(
+        Definitions([orders, totals], io_managers={"default": STORES[store]()}), root=root
+    )
+
+
+def view(root: Path) -> pa.Table:
+    """What other programs see of ``orders``."""
+    return pq.ParquetFile(root / "data" / "orders" / "data.parquet").read()
+
+
+def once(before: Callable[[], Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call``, with something happening right before its first call."""
+    left = [before]
+
+    def wrapped(*arguments: Any, **more: Any) -> Any:
+        if left:
+            left.pop()()
+        return call(*arguments, **more)
+
+    return wrapped
+
+
+def test_what_a_dead_run_publishes_while_it_is_recovered_is_refused_or_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not be dead at all: its publish comes when its fence rows were just looked at."""
+    with project(tmp_path, "duckdb") as here:
+        assert here.materialize("orders").ok
+        manager, state = here.io["default"], here.state
+        (fact,) = state.materializations("prod", "orders")
+        state.begin(Run("zombie", "prod", "running", 1), 0)
+        ((lease,),) = state.transact([Acquire("zombie", "prod", (("orders", fact.partition),))])
+        assert isinstance(lease, Lease)
+        where = target(fact.partition, lease.token, run="zombie")
+        staged = manager.stage(where, rows(2))
+        receipt = replace(fact.receipt, location=staged.location, token=lease.token)
+        late = replace(fact, run="zombie", token=lease.token, receipt=receipt)
+        look = manager.fences
+
+        def then_publish(*arguments: Any) -> Any:
+            found = look(*arguments)
+            monkeypatch.undo()
+            try:
+                manager.publish(staged, fact_to_json(late))
+            except LeaseLostError:
+                manager.discard(staged)
+            return found
+
+        monkeypatch.setattr(manager, "fences", then_publish)
+        settle(here.runtime, state, "zombie", "prod", state.held("zombie"))
+        (row,) = look("prod", "orders", [fact.partition])
+        newest = state.materializations("prod", "orders")[0]
+        assert row.token == newest.receipt.token
+
+
+def test_a_view_that_is_swapped_meanwhile_shows_the_newest_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with project(tmp_path, "parquet") as here:
+        assert here.materialize("orders").ok
+        (fact,) = here.state.materializations("prod", "orders")
+
+        def newer() -> None:
+            with project(tmp_path, "parquet", 2) as there:
+                assert there.materialize("orders").ok
+
+        manager = here.io["default"]
+        monkeypatch.setattr(manager, "expose", once(newer, manager.expose))
+        expose(here.runtime, here.state, "prod", {"orders": {fact.partition}})
+        assert view(tmp_path).equals(rows(2))
+
+
+def test_a_view_that_could_not_be_swapped_is_swapped_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with project(tmp_path, "parquet") as here:
+        assert here.materialize("orders").ok
+    with project(tmp_path, "parquet", 2) as here:
+        manager = here.io["default"]
+        monkeypatch.setattr(manager, "expose", once(_fail, manager.expose))
+        assert here.materialize("orders").ok
+    assert view(tmp_path).equals(rows(2))
+
+
+def _fail() -> None:
+    raise StorageError("The disk is in trouble.")
+
+
+def test_a_reader_whose_input_was_replaced_meanwhile_reads_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with project(tmp_path, "duckdb") as here:
+        assert here.materialize("orders").ok
+        plan = here.plan("totals")
+        manager = here.io["default"]
+
+        def newer() -> None:
+            with project(tmp_path, "duckdb", 2) as there:
+                assert there.materialize("orders").ok
+
+        monkeypatch.setattr(manager, "_scan", once(newer, manager._scan))
+        assert here.materialize(plan=plan).ok
+        assert here.load("totals").equals(rows(2))
+
+
+def test_outputs_that_are_published_before_another_fails_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @multi_asset({"a": Out(), "b": Out()})
+    def both() -> dict[str, pa.Table]:
+        return {"a": rows(1), "b": rows(1)}
+
+    managers = {"default": DuckDBTables("warehouse.duckdb")}
+    with Project(Definitions([both], io_managers=managers), root=tmp_path) as here:
+        manager = here.io["default"]
+        publish = manager.publish
+
+        def fails_for_b(staged: Any, fact: str) -> Any:
+            if staged.target.asset == "b":
+                _fail()
+            return publish(staged, fact)
+
+        monkeypatch.setattr(manager, "publish", fails_for_b)
+        assert here.materialize().counts["failed"] == 2
+        assert here.load("a").equals(rows(1))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_repair_leaves_alone_what_a_run_at_work_has_staged(tmp_path: Path, store: str) -> None:
+    with project(tmp_path, store) as here:
+        assert here.materialize("orders").ok
+        here.state.begin(Run("working", "prod", "running", 1), 60)
+        staged = here.io["default"].stage(target("all", 9, run="working"), rows(2))
+        here.repair()
+        assert here.io["default"].audit(staged).read_all().equals(rows(2))
+
+
+def test_repair_keeps_what_is_recorded(tmp_path: Path) -> None:
+    with project(tmp_path, "parquet") as here:
+        assert here.materialize().ok
+        here.repair()
+        assert here.load("orders").equals(rows(1))
