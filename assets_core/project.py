@@ -6,7 +6,7 @@ nothing that they decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -527,8 +527,23 @@ class Project:
     def logs(
         self, run_id: str, asset: str | None = None, partition: str | None = None
     ) -> list[dict[str, Any]]:
-        """What a run's steps printed and logged: asset, partition, attempt, at, stream, text."""
-        return list(self.run_log(self.run(run_id).id).read(asset, partition))
+        """What a run's steps printed and logged: asset, partition, attempt, at, stream, text.
+
+        Raises UsageError, UnknownAssetError or PartitionError for what there is not.
+        """
+        return list(self.log_lines(run_id, asset, partition))
+
+    def log_lines(
+        self, run_id: str, asset: str | None = None, partition: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The same as `logs`, one line after the other."""
+        log = self.run_log(self.run(run_id).id)
+        # What is gone from the definitions may still have printed; a misspelt name has not.
+        if asset is not None and next(log.read(asset, partition), None) is None:
+            # The outputs of one function share what it printed.
+            asset = self.graph.op_of[self.graph.asset(asset).name].name
+            partition = None if partition is None else self._key(asset, partition)
+        return log.read(asset, partition)
 
     def run_log(self, run_id: str) -> RunLog:
         """The file that keeps a run's output."""

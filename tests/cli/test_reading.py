@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.shop import Command, process
+from cli.shop import Command, process, write_project
 
 
 def test_list_names_every_asset_upstream_first(shop: Path, assets: Command) -> None:
@@ -150,6 +150,43 @@ def test_logs_of_a_silent_asset_say_so(built: Path, assets: Command) -> None:
 
 def test_logs_of_a_misspelt_asset_are_refused(built: Path, assets: Command) -> None:
     assert assets("logs", "latest", "trent").code == 2
+
+
+def test_logs_of_a_partition_that_is_not_one_are_refused(built: Path, assets: Command) -> None:
+    outcome = assets("logs", "latest", "orders", "2024-01-32")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "2024-01-32" in outcome.err
+    assert assets("logs", "latest", "trend", "badkey").code == 2
+
+
+def test_logs_of_a_run_that_is_not_one_are_refused(built: Path, assets: Command) -> None:
+    outcome = assets("logs", "20990101")
+    assert outcome.code == 2
+    assert "assets runs" in outcome.err
+
+
+def test_logs_name_the_silent_partition(built: Path, assets: Command) -> None:
+    out = assets("logs", "latest", "trend", "2024-01-02").out
+    assert "by trend@2024-01-02" in out
+
+
+def test_what_one_function_prints_is_read_by_any_of_its_assets(
+    folder: Path, assets: Command
+) -> None:
+    write_project(
+        folder,
+        """
+import pyarrow as pa
+from assets_core import multi_asset
+
+@multi_asset(["first", "second"])
+def both():
+    print("making both")
+    return {"first": pa.table({"a": [1]}), "second": pa.table({"a": [2]})}
+""",
+    )
+    assert assets("materialize", "--yes").code == 0
+    assert "making both" in assets("logs", "latest", "second").out
 
 
 def test_lineage_is_a_tree(built: Path, assets: Command) -> None:

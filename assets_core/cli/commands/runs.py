@@ -255,21 +255,13 @@ def logs(
         found = loaded.run(run)
         if asset is not None and "@" in asset and partition is None:
             asset, _, partition = asset.partition("@")
-        if asset is not None:
-            _check_asset(loaded, found, asset)
-        lines = loaded.run_log(found.id).read(asset, partition)
+        lines = loaded.log_lines(found.id, asset, partition)
         if as_json:
             print_json({"run": found.id, "lines": [_line_dict(line) for line in lines]})
-        else:
-            _print_log(stdout(), found, lines)
-
-
-def _check_asset(loaded: Project, run: Run, asset: str) -> None:
-    """An asset that is gone from the definitions may still have logs; a misspelt one has none."""
-    if asset in loaded.graph.assets:
-        return
-    if next(iter(loaded.run_log(run.id).read(asset)), None) is None:
-        loaded.graph.asset(asset)
+        elif not _print_log(stdout(), lines):
+            step = reference(asset, partition) if asset and partition else asset
+            where = f" by {step}" if step else ""
+            stdout().line(f"Nothing was printed or logged{where} in run {found.id}.")
 
 
 def _line_dict(line: dict[str, Any]) -> dict[str, Any]:
@@ -279,8 +271,8 @@ def _line_dict(line: dict[str, Any]) -> dict[str, Any]:
 _STREAM_STYLES = {"stderr": "yellow", "log": "cyan", "stdout": ""}
 
 
-def _print_log(screen: Screen, run: Run, lines: Any) -> None:
-    """Lines as they were written, under a heading for each attempt."""
+def _print_log(screen: Screen, lines: Any) -> bool:
+    """Lines as they were written, under a heading for each attempt; whether there were any."""
     heading = None
     for line in lines:
         attempt = (line["asset"], line["partition"], line["attempt"])
@@ -292,5 +284,4 @@ def _print_log(screen: Screen, run: Run, lines: Any) -> None:
             screen.line(f"{reference(attempt[0], attempt[1])}{tries}", "bold")
         at = screen.paint(f"{moment(line['at']):%H:%M:%S.%f}"[:-3], "dim")
         screen.line(f"  {at}  {screen.paint(safe(line['text']), _STREAM_STYLES[line['stream']])}")
-    if heading is None:
-        screen.line(f"Nothing was printed or logged in run {run.id}.")
+    return heading is not None
