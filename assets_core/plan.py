@@ -233,6 +233,7 @@ def make_plan(
     assets: Collection[str] | None = None,
     partitions: PartitionSelection | None = None,
     force: bool = False,
+    resume_at: int = 0,
     environment: str = "prod",
     parts: Mapping[str, Mapping[str, str]] | None = None,
     wiring: Wiring | None = None,
@@ -242,12 +243,14 @@ def make_plan(
     ``facts`` are laid out in key spaces resolved at ``now``, so a window that has not closed is
     not in them unless asked. ``codes`` maps each asset to its current code version, ``parts`` to
     that version's parts. ``assets`` and ``partitions`` select (None: all); an op that makes
-    several assets is selected by any of them.
+    several assets is selected by any of them. ``force`` and ``resume_at`` as for `assess`.
     """
     digests = Digests(wiring or Wiring(graph, facts.spaces), facts)
     wanted = None if assets is None else set(assets)
     masks = _masks(graph, facts, wanted, partitions)
-    found = assess(graph, facts, codes, chosen=masks.get, force=force, digests=digests)
+    found = assess(
+        graph, facts, codes, chosen=masks.get, force=force, resume_at=resume_at, digests=digests
+    )
     running: list[Batch] = []
     waiting: list[Batch] = []
     for op in graph.ops:

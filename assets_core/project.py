@@ -263,6 +263,7 @@ class Project:
         partitions: Any = None,
         *,
         force: bool = False,
+        resume: str = "",
         include_open: bool = False,
         now: datetime | None = None,
     ) -> Plan:
@@ -270,7 +271,8 @@ class Project:
 
         ``select`` as for `Graph.select`; ``partitions`` a key, ``"A..B"``, a list of these, or
         ``"date=…,station=*"``. Sources of the selection are observed first, and what moved is
-        recorded.
+        recorded. ``force`` plans the whole selection, whatever its state; ``resume`` leaves out of
+        that what the run of this id, or one after it, has built.
 
         Raises UnknownAssetError, PartitionError for a selection that names nothing.
         """
@@ -295,10 +297,15 @@ class Project:
             assets=None if select is None else chosen,
             partitions=selection,
             force=force,
+            resume_at=self._first_record(resume) if resume else 0,
             environment=self.environment,
             parts={name: code.parts for name, code in codes.items()},
             wiring=wiring,
         )
+
+    def _first_record(self, run_id: str) -> int:
+        """The log position of the first thing that a run recorded; 0 when it recorded nothing."""
+        return min((fact.id for fact in self.materialized_by(run_id)), default=0)
 
     def _partition_selection(
         self, partitions: Any, chosen: Iterable[str], spaces: Mapping[str, KeySpace]
@@ -351,6 +358,7 @@ class Project:
         *,
         plan: Plan | None = None,
         force: bool = False,
+        resume: str = "",
         include_open: bool = False,
         jobs: int | None = None,
         fail_fast: bool = False,
@@ -374,7 +382,9 @@ class Project:
         made = (
             plan
             if plan is not None
-            else self.plan(select, partitions, force=force, include_open=include_open, now=now)
+            else self.plan(
+                select, partitions, force=force, resume=resume, include_open=include_open, now=now
+            )
         )
         return execute_plan(
             self,
@@ -384,7 +394,8 @@ class Project:
             executor=executor,
             allow_schema_change=allow_schema_change,
             on_event=on_event,
-            command=command or resume_command(select, partitions, include_open),
+            command=command or command_of(select, partitions, made.forced, include_open),
+            resumes=self.run(resume).id if resume and self._first_record(resume) else "",
         )
 
     # ---------------------------------------------------------------------------------------
@@ -645,8 +656,8 @@ def _aware(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def resume_command(select: Select, partitions: Any, include_open: bool) -> str:
-    """The command that does the same again (what is done by then is skipped)."""
+def command_of(select: Select, partitions: Any, force: bool, include_open: bool) -> str:
+    """The command that does the same again (what is done by then is skipped, unless forced)."""
     import shlex
 
     words = ["assets", "materialize"]
@@ -655,8 +666,7 @@ def resume_command(select: Select, partitions: Any, include_open: bool) -> str:
     keys = [partitions] if isinstance(partitions, str) else list(partitions or ())
     for key in keys:
         words += ["--partitions" if ".." in str(key) else "--partition", str(key)]
-    if include_open:
-        words.append("--include-open")
+    words += [*(["--force"] if force else []), *(["--include-open"] if include_open else [])]
     return " ".join(shlex.quote(word) for word in words)
 
 

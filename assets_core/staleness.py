@@ -232,13 +232,15 @@ def assess(
     *,
     chosen: Callable[[str], np.ndarray | None] | None = None,
     force: bool = False,
+    resume_at: int = 0,
     digests: Digests | None = None,
 ) -> dict[str, Assessment]:
     """Staleness of every op (by its first asset's name), upstream first.
 
     ``codes`` maps each asset to its current code version. ``chosen(op)`` gives the partitions
     that can run (bool by ordinal, None for all): only these spread staleness further down, since
-    what is not run changes nothing. ``force`` makes the chosen ones run whatever their state.
+    what is not run changes nothing. ``force`` makes the chosen ones run whatever their state,
+    save those recorded at the log position ``resume_at`` or after it (0: none).
     """
     digests = digests or Digests(Wiring(graph, facts.spaces), facts)
     wiring = digests.wiring
@@ -247,13 +249,23 @@ def assess(
         mask = chosen(op.name) if chosen is not None else None
         reasons = _reasons(op, graph, facts, codes, digests)
         if force and _is_built(graph, op):
-            reasons[mask if mask is not None else slice(None)] |= FORCED
+            reasons[_forced(op, facts, mask, resume_at)] |= FORCED
         found = Assessment(reasons, np.zeros(len(reasons), bool), np.zeros(len(reasons), bool))
         if mask is not None:
             found.reasons[~mask] = 0
         _spread(op, wiring, facts, result, found, mask)
         result[op.name] = found
     return result
+
+
+def _forced(op: Op, facts: Facts, mask: np.ndarray | None, resume_at: int) -> np.ndarray:
+    """The chosen partitions without those that were recorded since the position."""
+    chosen = np.ones(facts.spaces[op.name].n, bool) if mask is None else mask
+    if not resume_at:
+        return chosen
+    since = np.logical_and.reduce([facts.assets[name].id >= resume_at for name in op.outputs])
+    left: np.ndarray = chosen & ~since
+    return left
 
 
 def _is_built(graph: Graph, op: Op) -> bool:

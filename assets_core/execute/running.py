@@ -32,8 +32,12 @@ def execute_plan(
     allow_schema_change: bool,
     on_event: Callable[[StepEvent], None] | None,
     command: str,
+    resumes: str = "",
 ) -> RunResult:
-    """Execute a plan as one recorded run. A plan with nothing to do makes no run."""
+    """Execute a plan as one recorded run. A plan with nothing to do makes no run.
+
+    ``command`` would do the same again. ``resumes`` is the run whose forced steps go on in this.
+    """
     began = time.monotonic()
     settings = project.settings
     recovered = tuple(project.take_recovered())
@@ -49,7 +53,8 @@ def execute_plan(
             "", "done", dict.fromkeys(RESULTS, 0), {}, (), (), 0.0, 0, 0, 0, recovered=recovered
         )
     run_id = new_run_id(project.now())
-    project.state.begin(this_run(run_id, plan.environment, command), options.lease_seconds)
+    typed = f"{command} --resume {resumes}" if resumes else command
+    project.state.begin(this_run(run_id, plan.environment, typed), options.lease_seconds)
     reach("run.begun")
     log = project.run_log(run_id)
     status: RunStatus = "interrupted"
@@ -88,7 +93,8 @@ def execute_plan(
         rows=tally.rows,
         rejected=tally.rejected,
         warnings=tally.warnings,
-        resume=command,
+        # What is done is fresh, and skipped by itself; what was forced must not be done twice.
+        resume=f"{command} --resume {resumes or run_id}" if plan.forced else command,
         recovered=recovered,
     )
 

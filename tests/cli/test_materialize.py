@@ -132,6 +132,50 @@ def test_the_resume_command_does_the_rest_and_no_more(shop: Path, assets: Comman
     assert outcome.json["counts"]["done"] == 3  # the failed one, and two that read it
 
 
+def _resume_line(out: str) -> list[str]:
+    command = next(line for line in out.splitlines() if line.startswith("Resume with: "))
+    return command.removeprefix("Resume with: assets ").split()
+
+
+def test_a_forced_run_is_resumed_with_what_it_left(built: Path, assets: Command) -> None:
+    (built / "fail-2024-01-02").touch()
+    first = assets("materialize", "--yes", "+trend", "--force")
+    assert first.code == 1
+    words = _resume_line(first.out)
+    assert words[:-1] == ["materialize", "--select", "+trend", "--force", "--yes", "--resume"]
+    # Failing again it is the same command: what the first of them did stays done.
+    second = assets(*words)
+    assert (second.code, _resume_line(second.out)) == (1, words)
+    (built / "fail-2024-01-02").unlink()
+    counts = assets(*words, "--json").json["counts"]
+    assert (counts["done"], counts["failed"]) == (3, 0)  # totals of one day, trends of two
+    assert "Nothing to do: everything selected is built since run" in assets(*words).out
+
+
+def test_a_forced_run_that_did_nothing_is_resumed_whole(built: Path, assets: Command) -> None:
+    for day in (1, 2, 3):
+        (built / f"fail-2024-01-0{day}").touch()
+    words = _resume_line(assets("materialize", "--yes", "totals", "--force").out)
+    (built / "fail-2024-01-01").unlink()
+    again = assets(*words)
+    assert again.code == 1
+    for day in (2, 3):
+        (built / f"fail-2024-01-0{day}").unlink()
+    assert assets(*_resume_line(again.out), "--json").json["counts"]["done"] == 2
+
+
+def test_resume_without_force_is_refused(built: Path, assets: Command) -> None:
+    outcome = assets("materialize", "--resume", "latest")
+    assert outcome.code == 2
+    assert "--resume goes with --force" in outcome.err
+
+
+def test_a_run_to_resume_must_be_there(built: Path, assets: Command) -> None:
+    outcome = assets("materialize", "--force", "--yes", "--resume", "20990101")
+    assert outcome.code == 2
+    assert "assets runs" in outcome.err
+
+
 def test_the_resume_command_keeps_how_the_project_was_named(shop: Path, assets: Command) -> None:
     (shop / "fail-2024-01-01").touch()
     outcome = assets(

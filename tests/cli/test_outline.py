@@ -18,8 +18,8 @@ PROMISED = [
 
 OPTIONS = {
     "materialize": (
-        "--partition --partitions --select -s --force --dry-run --fail-fast --jobs -j --executor "
-        "--include-open --config --allow-schema-change --yes -y --json"
+        "--partition --partitions --select -s --force --resume --dry-run --fail-fast --jobs -j "
+        "--executor --include-open --config --allow-schema-change --yes -y --json"
     ),
     "plan": "--partition --partitions --select -s --force --include-open --config --json",
     "status": "--select --json",

@@ -11,6 +11,7 @@ import typer
 from assets_core.cli import options
 from assets_core.cli.codes import STOPPED
 from assets_core.cli.commands.plan import print_plan
+from assets_core.cli.completing import complete_run
 from assets_core.cli.screen import print_json, stderr, stdout
 from assets_core.cli.session import line_of, project, say_code_warnings, say_recovered
 from assets_core.errors import UsageError
@@ -36,6 +37,16 @@ def materialize(
     partition: options.Partition = None,
     partitions: options.Partitions = None,
     force: options.Force = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="With --force: leave what this run, or one after it, has built.",
+            autocompletion=complete_run,
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and stop, as `assets plan` does.")
     ] = False,
@@ -78,16 +89,24 @@ def materialize(
     Without --partition or --partitions that means every closed partition: the plan is shown
     first, and on a terminal you are asked.
     """
+    if resume and not force:
+        raise UsageError(
+            "--resume goes with --force.",
+            hint="Without --force only what is stale runs, so the same command goes on by itself.",
+        )
     with project(ctx, options.parse_config(config)) as loaded:
         assets, keys = options.both(selection, select), options.both(partition, partitions)
-        made = loaded.plan(assets, keys, force=force, include_open=include_open)
+        made = loaded.plan(
+            assets, keys, force=force, resume=resume or "", include_open=include_open
+        )
         say_recovered(loaded)
         say_code_warnings(loaded)
         if dry_run:
             print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
             return
         if not (made or made.blocked or as_json):
-            stdout().line("Nothing to do: everything selected is fresh.", "green")
+            left = f"built since run {resume}" if resume else "fresh"
+            stdout().line(f"Nothing to do: everything selected is {left}.", "green")
             return
         if keys is None and made:
             ask(made, "Materialize", len(made), yes=yes, quiet=as_json)
@@ -116,6 +135,7 @@ def materialize(
             executor=executor.value if executor else None,
             allow_schema_change=allow_schema_change,
             command=command,
+            resume=resume or "",
             as_json=as_json,
         )
     raise typer.Exit(result.exit_code)
@@ -130,6 +150,7 @@ def _run(
     executor: str | None,
     allow_schema_change: bool,
     command: str,
+    resume: str,
     as_json: bool,
 ) -> RunResult:
     """Execute the plan under a progress display, and print what came of it."""
@@ -147,6 +168,7 @@ def _run(
             allow_schema_change=allow_schema_change,
             on_event=on_event,
             command=command,
+            resume=resume,
         )
     for item in result.recovered:
         stderr().line(f"Recovered: {item}", "yellow")
