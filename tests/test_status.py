@@ -148,6 +148,18 @@ def test_a_failure_is_kept_with_its_error(world: World) -> None:
     assert world.status()["clean"].failures["2024-01-02"].error == "ValueError: no sensor"
 
 
+def test_a_fresh_partition_whose_last_attempt_failed_is_fresh_and_says_so(world: World) -> None:
+    world.observe("landing", at="2024-01-02T00:00:00")
+    world.build_at_once("clean")
+    world.fail("clean", "2024-01-02", "ValueError: no sensor")
+    status = world.status()
+    assert states(world, "clean")[1] == "fresh"
+    assert status["clean"].failures == {}
+    assert list(status["clean"].fresh_failures) == ["2024-01-02"]
+    assert "clean@2024-01-02  still serves; the last attempt failed: ValueError" in str(status)
+    assert status["clean"].to_dict()["fresh_failures"][0]["partition"] == "2024-01-02"
+
+
 def test_a_failure_of_a_key_that_has_left_the_space_is_not_shown(world: World) -> None:
     world.fail("clean", "2031-01-01")
     assert "failed" not in states(world, "clean")

@@ -66,8 +66,10 @@ class Cell:
 class AssetStatus:
     """One asset's partitions. ``codes`` uint8 by ordinal, positions in `STATES`.
 
-    ``failures`` holds the failed attempt of each failed partition, ``landed`` the µs of the newest
-    record (0: none), ``rows`` the rows of all current partitions.
+    ``failures`` holds the failed attempt of each failed partition, ``fresh_failures`` that of
+    partitions which are fresh all the same: they were forced, or their code was put back, and the
+    version before serves. ``landed`` is the µs of the newest record (0: none), ``rows`` the rows
+    of all current partitions.
     """
 
     asset: str
@@ -75,6 +77,7 @@ class AssetStatus:
     space: KeySpace
     codes: np.ndarray
     failures: Mapping[str, Attempt] = field(default_factory=dict)
+    fresh_failures: Mapping[str, Attempt] = field(default_factory=dict)
     landed: int = 0
     rows: int = 0
 
@@ -143,15 +146,20 @@ class AssetStatus:
             "rows": self.rows,
             "landed": iso_time(self.landed),
             "partitions": {state: self._key_ranges(state) for state in self._states},
-            "failures": [
-                {"partition": key, "run": a.run, "error": a.error, "at": iso_time(a.finished)}
-                for key, a in self.failures.items()
-            ],
+            "failures": _failure_dicts(self.failures),
+            "fresh_failures": _failure_dicts(self.fresh_failures),
         }
 
     def _key_ranges(self, state: str) -> list[list[str]]:
         runs = runs_of(self.ordinals(state))
         return [[self.space.key(a), self.space.key(b)] for a, b in runs]
+
+
+def _failure_dicts(failures: Mapping[str, Attempt]) -> list[dict[str, Any]]:
+    return [
+        {"partition": key, "run": a.run, "error": a.error, "at": iso_time(a.finished)}
+        for key, a in failures.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -323,17 +331,23 @@ class _Maker:
     def row(self, name: str, codes: np.ndarray) -> AssetStatus:
         """One asset's row."""
         own, space = self.facts.assets[name], self.facts.spaces[name]
-        failures = self.failed.get(name, {})
-        keys = space.keys(np.flatnonzero(codes == FAILED)) if failures else []
         return AssetStatus(
             asset=name,
             kind="source" if self.graph.assets[name].kind == "source" else "asset",
             space=space,
             codes=codes,
-            failures={key: failures[key] for key in keys if key in failures},
+            failures=self._attempts(name, space, codes == FAILED),
+            fresh_failures=self._attempts(name, space, codes == FRESH),
             landed=int(own.finished.max(initial=0)),
             rows=int(own.rows.sum()),
         )
+
+    def _attempts(self, name: str, space: KeySpace, mask: np.ndarray) -> dict[str, Attempt]:
+        """The failed attempts of these partitions, in the order of their keys."""
+        failures = self.failed.get(name, {})
+        at = space.ordinals(list(failures)) if failures else ()
+        found = {int(i): attempt for i, attempt in zip(at, failures.values(), strict=True)}
+        return {space.key(i): found[i] for i in sorted(found) if i >= 0 and mask[i]}
 
 
 # --------------------------------------------------------------------------------------------
@@ -357,6 +371,12 @@ def legend(status: Status) -> str:
     return "   ".join(f"{SIGNS[state]} {state}" for state in present)
 
 
+def failed_though_fresh(attempt: Attempt) -> str:
+    """What is said of a fresh partition whose newest attempt failed."""
+    error = first_line(attempt.error, 80)
+    return f"still serves; the last attempt failed: {error}  (run {attempt.run})"
+
+
 def _trouble(row: AssetStatus) -> list[str]:
     """Failed partitions with their errors, and which are blocked."""
     lines = []
@@ -367,6 +387,10 @@ def _trouble(row: AssetStatus) -> list[str]:
         )
     if len(row.failures) > _TROUBLES:
         lines.insert(0, f"failed   {row.asset}: {len(row.failures) - _TROUBLES:,} more, and:")
+    for key, attempt in list(row.fresh_failures.items())[-_TROUBLES:]:
+        lines.append(f"fresh    {reference(row.asset, key)}  {failed_though_fresh(attempt)}")
+    if len(row.fresh_failures) > _TROUBLES:
+        lines.append(f"fresh    {row.asset}: {len(row.fresh_failures) - _TROUBLES:,} more of these")
     blocked = row.ordinals("blocked")
     if len(blocked):
         lines.append(f"blocked  {row.asset}  {ranges(blocked, row.space)}")

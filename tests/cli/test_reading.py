@@ -90,6 +90,20 @@ def test_status_draws_a_sign_per_partition(built: Path, assets: Command) -> None
     assert lines[1].split(maxsplit=1) == ["orders", "███  3 fresh"]
 
 
+def test_status_shows_a_forced_run_that_failed(built: Path, assets: Command) -> None:
+    (built / "fail-2024-01-02").touch()
+    assets("materialize", "totals", "--partition", "2024-01-02", "--force")
+    found = assets("status", "totals")
+    assert "3 fresh" in found.out
+    assert (
+        "totals@2024-01-02  still serves; the last attempt failed: ValueError: no total"
+        in found.out
+    )
+    (built / "fail-2024-01-02").unlink()
+    assets("materialize", "totals", "--partition", "2024-01-02", "--force")
+    assert "still serves" not in assets("status", "totals").out
+
+
 def test_status_shows_what_failed(shop: Path, assets: Command) -> None:
     (shop / "fail-2024-01-02").touch()
     assets("materialize", "--yes", "+trend")

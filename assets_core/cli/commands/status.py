@@ -125,10 +125,23 @@ def _print_troubles(screen: Screen, row: AssetStatus) -> None:
     if len(row.failures) > _MOST_TROUBLES:
         more = len(row.failures) - _MOST_TROUBLES
         screen.line(f"{screen.paint('failed', 'red')}   {row.asset}: {count(more)} more")
+    _print_fresh_failures(screen, row)
     stuck = row.ordinals("blocked")
     if len(stuck):
         where = ranges(stuck, row.space)
         screen.line(f"{screen.paint('blocked', 'magenta')}  {row.asset} {where}")
+
+
+def _print_fresh_failures(screen: Screen, row: AssetStatus) -> None:
+    from assets_core.observe.status import failed_though_fresh
+
+    for key, attempt in list(row.fresh_failures.items())[:_MOST_TROUBLES]:
+        where = screen.paint(reference(row.asset, key), "bold")
+        told = failed_though_fresh(attempt)
+        screen.line(f"{screen.paint('fresh', 'green')}    {where}  {told}")
+    if len(row.fresh_failures) > _MOST_TROUBLES:
+        more = count(len(row.fresh_failures) - _MOST_TROUBLES)
+        screen.line(f"{screen.paint('fresh', 'green')}    {row.asset}: {more} more of these")
 
 
 def freshness(
