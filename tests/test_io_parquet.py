@@ -204,10 +204,19 @@ def test_without_hard_links_the_copy_is_forced_to_disk_before_it_is_shown(
     assert [Path(name).suffix for name in synced] == [".tmp"]
 
 
-def test_two_attempts_of_equal_rows_do_not_touch(store: ParquetFiles) -> None:
-    kept, gone = (store.stage(target(token=1), rows(1)) for _ in range(2))
-    store.discard(gone)
-    assert store.audit(kept).read_all().equals(rows(1))
+def test_two_attempts_that_stream_at_once_do_not_touch(store: ParquetFiles) -> None:
+    table = pa.table({"x": pa.array(range(2_000_000), pa.int64())})
+    other = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number, batch in enumerate(table.to_batches(100_000)):
+            if number == 15:
+                other.append(store.stage(target(token=1), table.to_reader(100_000)))
+            yield batch
+
+    reader = pa.RecordBatchReader.from_batches(table.schema, batches())
+    staged = [store.stage(target(token=1), reader), *other]
+    assert [store.audit(one).read_all().equals(table) for one in staged] == [True, True]
 
 
 def test_nothing_escapes_the_root(store: ParquetFiles, tmp_path: Path) -> None:
@@ -361,6 +370,7 @@ def overwrite(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_2000_flipped_bits_give_no_wrong_rows(store: ParquetFiles, tmp_path: Path) -> None:
     receipt = publish(store, target(), rows(*range(200)))
     path = version_file(tmp_path, receipt)
@@ -637,6 +647,7 @@ def test_flush_forces_each_swapped_view_to_disk_once(
 # ------------------------------------------------------------------------------ failures
 
 
+@pytest.mark.slow
 def test_a_failed_stream_removes_its_partial_file(store: ParquetFiles, tmp_path: Path) -> None:
     def batches() -> Iterator[pa.RecordBatch]:
         for _ in range(40):  # far more than one row group is written before it fails
@@ -672,6 +683,7 @@ assert len(list((folder / "data" / ".versions" / "orders").iterdir())) == 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "limit"), [(50_000, 4_096), (6_000_000, 300_000)])
 def test_a_full_disk_leaves_the_old_version_serving(tmp_path: Path, count: int, limit: int) -> None:
     done = subprocess.run(

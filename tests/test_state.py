@@ -579,10 +579,12 @@ def test_a_pointer_does_not_move_without_its_fact(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first,) = publish(store, "k")
+    ((lease,),) = store.transact([Acquire("r1", "prod", (("a", "k"),))])
+    assert isinstance(lease, Lease)
     with monkeypatch.context() as patch:
         patch.setattr(statements.ADD_FACT, "each", _fails)
         with pytest.raises(RuntimeError):
-            publish(store, "k")
+            store.transact([Publish(fact(lease))])
     assert store.snapshot("prod", ["a"]).assets["a"].id.tolist() == [first]
     assert store.check() == []
 
