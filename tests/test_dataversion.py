@@ -503,6 +503,7 @@ def test_a_value_hashes_alike_alone_and_among_others(values: list[bytes]) -> Non
         assert alone[0] == together[index]
 
 
+@pytest.mark.slow
 def test_small_changes_do_not_cancel_in_either_lane() -> None:
     """20,000 tables that differ in a few low or high bits: no two agree in 40 bits of a lane."""
     rng = np.random.default_rng(7)

@@ -168,6 +168,7 @@ def test_more_rows_than_a_row_group_can_be_read_at_once(store: DuckDBTables) -> 
     assert store.read([receipt]).equals(table)
 
 
+@pytest.mark.slow
 def test_a_large_version_streams(store: DuckDBTables) -> None:
     receipts = [publish(store, target(f"p{i}"), LARGE) for i in range(2)]
     reader = store.open(receipts)
@@ -399,6 +400,7 @@ def test_a_receipt_of_the_future_is_missing(store: DuckDBTables) -> None:
         store.read([replace(receipt, token=2)])
 
 
+@pytest.mark.slow
 def test_publishes_pass_under_a_long_reader(store: DuckDBTables) -> None:
     """DuckDB keeps deleted keys for old readers: the fence row must be updated in place."""
     reader = store.open([publish(store, target(token=1), LARGE)])
@@ -459,6 +461,7 @@ for token in range(1, rounds + 1):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_on_the_same_partitions_double_nothing(
     store: DuckDBTables, tmp_path: Path
 ) -> None:
@@ -542,6 +545,7 @@ def test_another_process_gives_the_file_up_when_asked(
     assert took < 4
 
 
+@pytest.mark.slow
 def test_an_idle_file_is_free_for_programs_that_never_ask(
     store: DuckDBTables, tmp_path: Path
 ) -> None:
@@ -573,6 +577,7 @@ assert sorted(f.partition for f in store.scan()) == ["child", "parent"]
     assert len(list(store.scan())) == 2
 
 
+@pytest.mark.slow
 def test_a_child_forked_amid_a_read_is_refused_and_told_why(tmp_path: Path) -> None:
     code = """
 import os, sys
@@ -599,6 +604,7 @@ assert count + sum(batch.num_rows for batch in reader) == 5_000_000
     output(python(code, tmp_path))
 
 
+@pytest.mark.slow
 def test_two_managers_of_one_file_share_it(store: DuckDBTables, tmp_path: Path) -> None:
     other = DuckDBTables("warehouse.duckdb", timeout=0.5)
     other.bind("other", tmp_path)
@@ -607,6 +613,7 @@ def test_two_managers_of_one_file_share_it(store: DuckDBTables, tmp_path: Path) 
     assert other.read([publish(other, target("p2"), rows(1))]).equals(rows(1))
 
 
+@pytest.mark.slow
 def test_a_stream_from_the_store_can_be_stored_in_it(store: DuckDBTables) -> None:
     upstream = publish(store, target(asset="upstream"), LARGE)
     staged = store.stage(target(asset="downstream"), store.open([upstream]))
@@ -616,6 +623,7 @@ def test_a_stream_from_the_store_can_be_stored_in_it(store: DuckDBTables) -> Non
 # ------------------------------------------------------------------------------ damage, full disk
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_gives_no_wrong_rows(tmp_path: Path) -> None:
     expected = pa.table({"x": random.Random(3).sample(range(2**60), 20_000)})
     store = DuckDBTables("warehouse.duckdb")
@@ -668,6 +676,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [100_000, 1_000_000])
 def test_a_full_disk_leaves_the_old_version_serving(tmp_path: Path, count: int) -> None:
     out = output(python(FULL, tmp_path, count), 120)

@@ -14,10 +14,13 @@ TOUR = ROOT / "docs" / "notebooks" / "tour.ipynb"
 missing = [
     name for name in ("ipykernel", "nbclient", "nbformat") if importlib.util.find_spec(name) is None
 ]
-pytestmark = pytest.mark.skipif(
-    bool(missing),
-    reason=f"NOT TESTED: the notebook needs {', '.join(missing)} (pip install .[notebook])",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(missing),
+        reason=f"NOT TESTED: the notebook needs {', '.join(missing)} (pip install .[notebook])",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -106,13 +106,14 @@ def test_keys_are_unique_and_round_trip(made: tuple[PartitionsDefinition, dateti
     assert [space.key(i) for i in range(0, space.n, 7)] == keys[::7]
 
 
+@pytest.mark.slow
 @quick
 @given(time_definitions())
 def test_some_keys_are_those_of_all(made: tuple[PartitionsDefinition, datetime]) -> None:
     definition, now = made
     space = definition.resolve(now)
-    chosen = np.arange(0, space.n, 3)[::-1]
-    assert space.keys(chosen) == [space.keys()[i] for i in chosen.tolist()]
+    chosen, every = np.arange(0, space.n, 3)[::-1], space.keys()
+    assert space.keys(chosen) == [every[i] for i in chosen.tolist()]
 
 
 @quick

@@ -174,6 +174,7 @@ def test_repair_names_the_command_that_builds_what_is_damaged(tmp_path: Path) ->
 # Stops
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_workers_load_fails_nothing(tmp_path: Path) -> None:
     """It reaches the whole group, workers that are not ready for it included."""
     _write(tmp_path, SLOW)

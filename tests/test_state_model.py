@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -241,6 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert [run.id for run in self.watcher.dead_runs()] == dead
 
 
+@pytest.mark.slow
 def test_leases_and_publishes_follow_the_laws() -> None:
     run_state_machine_as_test(
         StoreMachine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
