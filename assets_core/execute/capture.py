@@ -20,6 +20,73 @@ from typing import Any, TextIO
 
 _local = threading.local()
 
+MOST_SPOOLED = 1 << 20
+"""Of what a killed worker printed at least this many bytes are kept, and at most twice as many."""
+
+
+class Spool:
+    """A worker's output on disk as it comes, so that it outlives a worker that is killed.
+
+    No fsync: what a process has written is the system's, whatever becomes of the process. Two
+    files take turns, the older of which is given up when the newer is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0
+        self._fd = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def add(self, at: int, stream: str, text: str) -> None:
+        """Keep a piece of text, whole lines or not."""
+        data = (json.dumps([at, stream, text[-MOST_SPOOLED:]]) + "\n").encode()
+        try:
+            if self._size and self._size + len(data) > MOST_SPOOLED:
+                self._turn()
+            if self._fd >= 0:
+                self._size += os.write(self._fd, data)
+        except OSError:
+            # No room for what is only needed should this process die: printing must not fail.
+            self._close()
+
+    def _turn(self) -> None:
+        self._close()
+        self._path.rename(_older(self._path))
+        self._fd, self._size = self._open(), 0
+
+    def _close(self) -> None:
+        closing, self._fd = self._fd, -1
+        if closing >= 0:
+            os.close(closing)
+
+    def discard(self) -> None:
+        """The attempt came to its end: what it printed goes another way."""
+        self._close()
+        for each in (self._path, _older(self._path)):
+            each.unlink(missing_ok=True)
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
+
+
+def take_spooled(path: Path) -> list[tuple[int, str, str]]:
+    """The lines in a spool, which is removed."""
+    lines = Lines()
+    for each in (_older(path), path):
+        try:
+            text = each.read_text("utf-8")
+        except FileNotFoundError:
+            continue
+        each.unlink()
+        for piece in text.splitlines(keepends=True):
+            if piece.endswith("\n"):  # a kill can cut the last one
+                at, stream, written = json.loads(piece)
+                lines.write(stream, written, at)
+    return lines.finish()
+
 
 @dataclass(slots=True)
 class Lines:
@@ -27,18 +94,22 @@ class Lines:
 
     entries: list[tuple[int, str, str]] = field(default_factory=list)
     partial: dict[str, str] = field(default_factory=dict)
+    spool: Spool | None = None
 
-    def write(self, stream: str, text: str) -> None:
-        """Add text; only whole lines become entries."""
+    def write(self, stream: str, text: str, at: int | None = None) -> None:
+        """Add text, written at ``at`` (µs; now); only whole lines become entries."""
+        at = time.time_ns() // 1000 if at is None else at
+        if self.spool is not None:
+            self.spool.add(at, stream, text)
         text = self.partial.pop(stream, "") + text
         *whole, rest = text.split("\n")
-        now = time.time_ns() // 1000
-        self.entries += [(now, stream, line) for line in whole]
+        self.entries += [(at, stream, line) for line in whole]
         if rest:
             self.partial[stream] = rest
 
     def finish(self) -> list[tuple[int, str, str]]:
         """All lines, an unfinished last one included."""
+        self.spool = None
         for stream in list(self.partial):
             self.write(stream, "\n")
         return self.entries
@@ -93,13 +164,16 @@ def capturing(level: int = logging.INFO) -> Iterator[None]:
 
 
 @contextmanager
-def attempt() -> Iterator[Lines]:
-    """Give this thread's output to one attempt."""
-    lines = _local.lines = Lines()
+def attempt(spool: Path | None = None) -> Iterator[Lines]:
+    """Give this thread's output to one attempt; ``spool`` is where it is also kept on disk."""
+    lines = _local.lines = Lines(spool=None if spool is None else Spool(spool))
+    spooling = lines.spool
     try:
         yield lines
     finally:
         _local.lines = None
+        if spooling is not None:
+            spooling.discard()
 
 
 def replay(entries: list[tuple[int, str, str]]) -> None:

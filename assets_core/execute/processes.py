@@ -1,14 +1,18 @@
 """Running steps in worker processes that survive a ``kill -9`` of one of them.
 
 A worker loads the project by itself, from the same module; what travels is the task and what
-comes back is what lies staged. Publishing stays with the run's own process.
+comes back is what lies staged. Publishing stays with the run's own process. What a step prints
+comes back with it; should the worker die, it is read from a spool file of the attempt.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from assets_core.errors import WorkerDiedError
@@ -46,9 +50,9 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(task: Task) -> tuple[Outcome | BaseException, list[tuple[int, str, str]]]:
+def _run(task: Task, spool: Path) -> tuple[Outcome | BaseException, list[tuple[int, str, str]]]:
     assert _runtime is not None
-    with capture.capturing(), capture.attempt() as lines:
+    with capture.capturing(), capture.attempt(spool) as lines:
         try:
             result: Outcome | BaseException = run_step(_runtime, task)
         except Exception as error:  # noqa: BLE001 - carried to the run's process, raised there
@@ -89,6 +93,8 @@ class ProcessRunner:
     ) -> None:
         from pebble import ProcessPool
 
+        self._spools = tempfile.TemporaryDirectory(prefix="assets-output-")
+        self._numbers = itertools.count()
         # A fresh interpreter: forking a process whose libraries run threads is not safe.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(
@@ -108,8 +114,9 @@ class ProcessRunner:
 
         from pebble import ProcessExpired
 
+        spool = Path(self._spools.name) / str(next(self._numbers))
         try:
-            result, entries = self._pool.schedule(_run, args=(task,)).result()
+            result, entries = self._pool.schedule(_run, args=(task, spool)).result()
         except BrokenProcessPool as error:
             raise WorkerDiedError(
                 "The worker processes died before they could start.",
@@ -117,6 +124,7 @@ class ProcessRunner:
                 hint="What they wrote is on stderr. Run it in threads: --executor thread",
             ) from error
         except ProcessExpired as error:
+            capture.replay(capture.take_spooled(spool))
             raise WorkerDiedError(
                 f"The worker process died (exit code {error.exitcode}).",
                 facts={"partition": f"{task.op}@{task.partition.key}", "pid": error.pid},
@@ -132,3 +140,4 @@ class ProcessRunner:
         """End the workers, whatever they do."""
         self._pool.stop()  # type: ignore[no-untyped-call]  # the library has no annotation here
         self._pool.join()
+        self._spools.cleanup()

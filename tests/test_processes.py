@@ -1,0 +1,103 @@
+"""Worker processes: what a step printed is kept, also when its worker is killed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from assets_core.execute import capture
+from assets_core.project import Project
+
+KILLED = """
+import logging, os, signal, sys, tempfile
+from pathlib import Path
+import pyarrow as pa
+from assets_core import Context, Retry, asset
+
+@asset(executor="process", retry=Retry(1, delay=0))
+def doomed(context: Context) -> pa.Table:
+    print("first line")
+    print("to stderr", file=sys.stderr)
+    context.log.info("to the log")
+    print("not finished", end="")
+    if context.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pa.table({"a": [1]})
+
+@asset(executor="process")
+def chatty() -> pa.Table:
+    for number in range(200_000):
+        print(f"line {number}")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "defs_of_killed.py").write_text(KILLED)
+    with Project.load("defs_of_killed", root=tmp_path) as loaded:
+        yield loaded
+
+
+def test_the_output_of_a_killed_worker_is_kept(project: Project, tmp_path: Path) -> None:
+    result = project.materialize("doomed")
+    assert result.ok
+    lines = project.logs(result.run_id, "doomed", "all")
+    said = [(line["attempt"], line["stream"], line["text"]) for line in lines]
+    assert said[:4] == [
+        (1, "stdout", "first line"),
+        (1, "stderr", "to stderr"),
+        (1, "log", "INFO assets.doomed: to the log"),
+        (1, "stdout", "not finished"),
+    ]
+    assert [entry[1:] for entry in said[:4]] == [entry[1:] for entry in said[4:]]
+    assert not list(tmp_path.glob("assets-output-*"))
+
+
+def test_of_very_much_output_of_a_killed_worker_the_end_is_kept(project: Project) -> None:
+    result = project.materialize("chatty")
+    lines = [line["text"] for line in project.logs(result.run_id, "chatty")]
+    assert lines[-1] == "line 199999"
+    assert 10_000 < len(lines) < 100_000
+
+
+def test_a_spool_has_a_bound(tmp_path: Path) -> None:
+    spool = capture.Spool(tmp_path / "spool")
+    for number in range(50):
+        spool.add(number, "stdout", "x" * 100_000 + "\n")
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2.5 * capture.MOST_SPOOLED
+    entries = capture.take_spooled(tmp_path / "spool")
+    assert entries[-1][0] == 49
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spool_that_finds_no_room_does_not_stop_the_printing(tmp_path: Path) -> None:
+    folder = tmp_path / "spools"
+    folder.mkdir()
+    spool = capture.Spool(folder / "spool")
+    spool.add(1, "stdout", "x" * capture.MOST_SPOOLED)
+    shutil.rmtree(folder)
+    for number in range(3):
+        spool.add(number, "stdout", "y" * capture.MOST_SPOOLED)
+    spool.discard()
+
+
+def test_an_attempt_that_ends_leaves_no_spool(tmp_path: Path) -> None:
+    with capture.capturing(), capture.attempt(tmp_path / "spool") as lines:
+        print("kept")
+        assert (tmp_path / "spool").stat().st_size
+    assert [text for _, _, text in lines.finish()] == ["kept"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
+    spool = capture.Spool(tmp_path / "spool")
+    spool.add(1, "stdout", "whole\n")
+    with (tmp_path / "spool").open("a") as file:
+        file.write('[2, "stdo')
+    assert capture.take_spooled(tmp_path / "spool") == [(1, "stdout", "whole")]
