@@ -1,11 +1,25 @@
 """Key spaces, partition keys, mappings between them, and selections of them.
 
-Pure: no clock, no store. ``windows`` lays out time, ``spaces`` holds definitions and what they
-resolve to, ``edges`` the resolved mappings that ``mappings`` declares, ``keys`` makes names safe.
+Pure: no clock, no store. ``windows`` lays out time, ``declaring`` is how users write
+``definitions``, ``spaces`` what these resolve to, ``edges`` the resolved mappings that
+``mappings`` declares, ``keys`` makes names safe.
 """
 
 from __future__ import annotations
 
+from assets_core.partitions.declaring import (
+    cron_windows,
+    daily,
+    dynamic,
+    hourly,
+    monthly,
+    product,
+    quarterly,
+    static,
+    weekly,
+    yearly,
+)
+from assets_core.partitions.definitions import UNPARTITIONED, PartitionsDefinition
 from assets_core.partitions.edges import Edge
 from assets_core.partitions.keys import canonical_key, quote_identifier, safe_path_part
 from assets_core.partitions.mappings import (
@@ -23,22 +37,7 @@ from assets_core.partitions.mappings import (
     window,
 )
 from assets_core.partitions.selection import PartitionSelection, parse_selection
-from assets_core.partitions.spaces import (
-    UNPARTITIONED,
-    KeySpace,
-    Partition,
-    PartitionsDefinition,
-    cron_windows,
-    daily,
-    dynamic,
-    hourly,
-    monthly,
-    product,
-    quarterly,
-    static,
-    weekly,
-    yearly,
-)
+from assets_core.partitions.spaces import KeySpace, Partition
 
 __all__ = [
     "UNPARTITIONED",

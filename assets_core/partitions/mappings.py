@@ -11,6 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assets_core.errors import DefinitionError
+from assets_core.partitions.definitions import (
+    PartitionsDefinition,
+    Product,
+    TimeWindows,
+    Unpartitioned,
+)
 from assets_core.partitions.edges import (
     Edge,
     Grid,
@@ -22,16 +28,7 @@ from assets_core.partitions.edges import (
     monotone,
 )
 from assets_core.partitions.keys import canonical_key
-from assets_core.partitions.spaces import (
-    KeySpace,
-    Partition,
-    PartitionsDefinition,
-    Product,
-    ProductSpace,
-    TimeSpace,
-    TimeWindows,
-    Unpartitioned,
-)
+from assets_core.partitions.spaces import KeySpace, Partition, ProductSpace, TimeSpace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -453,10 +450,6 @@ def default_mapping(down: PartitionsDefinition, up: PartitionsDefinition) -> Par
     """How two assets map unless told: windows by overlap, values by key, other dimensions whole."""
     del down
     return Everything() if isinstance(up, Unpartitioned) else TimeShift()
-
-
-def _just_time(definition: PartitionsDefinition) -> PartitionsDefinition:
-    return definition.time or definition
 
 
 def _definition_parts(definition: PartitionsDefinition) -> dict[str, PartitionsDefinition]:
