@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -412,6 +413,148 @@ def test_a_large_product_is_never_laid_out() -> None:
     days = space.n // 40
     assert (edge.count(np.ones(space.n, bool)) == days).all()
     assert len(edge.upstream(0)) == len(edge.downstream(0)) == days
+
+
+# --------------------------------------------------------------------------------------------
+# The default, against a model that compares partitions one by one
+
+
+VALUES = [["EWR", "JFK"], ["JFK", "EWR"], ["EWR", "JFK", "LAX"], ["north", "south"]]
+TIMES = [daily("2024-06-11"), daily("2024-06-12", timezone="Asia/Tokyo"), hourly("2024-06-14")]
+
+
+@st.composite
+def named_parts(draw: st.DrawFn) -> dict[str, Any]:
+    """One to three dimensions by name, time at most once."""
+    taken = draw(
+        st.lists(st.sampled_from(["date", "station", "side"]), min_size=1, max_size=3, unique=True)
+    )
+    return {
+        name: draw(st.sampled_from(TIMES))
+        if name == "date"
+        else static(draw(st.sampled_from(VALUES)))
+        for name in taken
+    }
+
+
+def definition_of(parts: dict[str, Any]) -> Any:
+    """One dimension is declared by itself, and so has no name of its own."""
+    return product(**parts) if len(parts) > 1 else next(iter(parts.values()))
+
+
+def followed(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, str]:
+    """Upstream dimension → the reader's, as the rule says it."""
+    if len(mine) > 1 and len(theirs) > 1:
+        return {name: name for name in theirs if name in mine}
+    if len(mine) == len(theirs) == 1:
+        # Both plain: two lists of names match by their keys, two of windows by time.
+        ((one, own),), ((other, up),) = mine.items(), theirs.items()
+        return {other: one} if isinstance(own, type(up)) else {}
+    if "date" in mine and "date" in theirs:
+        return {"date": "date"}
+    pairs = [
+        (name, own)
+        for name, up in theirs.items()
+        for own, down in mine.items()
+        if "date" not in (name, own) and set(up.values) == set(down.values)
+    ]
+    return dict(pairs) if len(pairs) == 1 else {}
+
+
+def belongs(own: Any, up: Any) -> bool:
+    """Whether one dimension's upstream partition is read by the reader's."""
+    return bool(own.start < up.end and up.start < own.end) if up.start else own.key == up.key
+
+
+def split(parts: dict[str, Any], keys: list[str], chosen: list[str]) -> dict[str, list[Any]]:
+    """The partitions of the chosen dimensions, by key."""
+    known = functools.cache(lambda name, key: parts[name].partition(key))
+    each = {key: dict(zip(parts, key.split("|"), strict=True)) for key in keys}
+    return {key: [known(name, own[name]) for name in chosen] for key, own in each.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(named_parts(), named_parts())
+def test_the_default_follows_each_dimension_the_two_have_in_common(
+    mine: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    pairs = followed(mine, theirs)
+    down, up = definition_of(mine), definition_of(theirs)
+    clash = any(
+        name != "date" and set(theirs[name].values).isdisjoint(mine[own].values)
+        for name, own in pairs.items()
+    )
+    misfit = default_mapping(down, up).check(down, up)
+    assert (misfit is None) == (bool(pairs) and not clash)
+    if misfit is not None:
+        return
+    here, there = down.resolve(NOW), up.resolve(NOW)
+
+    upstream = split(theirs, there.keys(), list(pairs))
+    expected = {
+        key: {
+            other
+            for other, up_parts in upstream.items()
+            if all(belongs(own, part) for own, part in zip(down_parts, up_parts, strict=True))
+        }
+        for key, down_parts in split(mine, here.keys(), list(pairs.values())).items()
+    }
+    assert by_keys(default_mapping(down, up), here, there) == expected
+
+
+def test_plain_names_follow_the_products_dimension_of_the_same_keys() -> None:
+    found = by_keys(overlap(), static(["JFK", "EWR"]).resolve(NOW), FLIGHTS.resolve(NOW))
+    assert found["JFK"] == {f"2024-06-{day}|JFK" for day in (11, 12, 13, 14)}
+
+
+def test_a_product_reads_plain_names_of_the_same_keys_by_them() -> None:
+    found = by_keys(overlap(), FLIGHTS.resolve(NOW), static(["JFK", "EWR"]).resolve(NOW))
+    assert found["2024-06-12|JFK"] == {"JFK"}
+
+
+def test_registered_keys_are_the_same_by_the_name_they_are_registered_under() -> None:
+    keys = {"partner": ["acme", "bolt"]}
+    up = product(date=daily("2024-06-13"), who=dynamic("partner")).resolve(NOW, dynamic=keys)
+    found = by_keys(overlap(), dynamic("partner").resolve(NOW, dynamic=keys), up)
+    assert found["bolt"] == {"2024-06-13|bolt", "2024-06-14|bolt"}
+
+
+def test_names_that_fit_two_dimensions_follow_neither() -> None:
+    both = product(origin=static(["EWR", "JFK"]), goal=static(["EWR", "JFK"]))
+    assert default_mapping(STATIONS, both).check(STATIONS, both)
+
+
+def test_dimensions_of_one_name_fit_whatever_their_parts_are_called() -> None:
+    up = product(date=daily("2024-06-11"), station=static(["EWR", "LAX"], name="airport"))
+    mapping = by_dimension(station=identity())
+    assert mapping.check(FLIGHTS, up) is None
+    assert by_keys(mapping, FLIGHTS.resolve(NOW), up.resolve(NOW))["2024-06-12|EWR"] == {
+        "2024-06-12|EWR"
+    }
+
+
+def test_a_refusal_names_what_works() -> None:
+    few = static(["EWR"])
+    told = default_mapping(few, FLIGHTS).check(few, FLIGHTS)
+    assert told is not None
+    assert "static([…], name='station')" in told
+    named = static(["EWR"], name="station")
+    assert default_mapping(named, FLIGHTS).check(named, FLIGHTS) is None
+
+
+def test_a_refusal_between_products_asks_for_the_same_name() -> None:
+    one = product(a=static(["x"]), b=static(["y"]))
+    told = default_mapping(one, other := product(c=static(["x"]), d=static(["z"]))).check(
+        one, other
+    )
+    assert told is not None
+    assert "'a' of the reader and 'c' of the upstream the same name" in told
+
+
+def test_a_refusal_names_no_newest_window_where_there_is_no_time() -> None:
+    told = default_mapping(DAYS, STATIONS).check(DAYS, STATIONS)
+    assert told is not None
+    assert "latest()" not in told
 
 
 # --------------------------------------------------------------------------------------------

@@ -7,13 +7,15 @@ Mappings are plain values. Along time they count windows, so 23- and 25-hour day
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assets_core.errors import DefinitionError
 from assets_core.partitions.definitions import (
+    Dynamic,
     PartitionsDefinition,
     Product,
+    Static,
     TimeWindows,
     Unpartitioned,
 )
@@ -431,7 +433,11 @@ class ByDimension(PartitionMapping):
             return mapping.check(down, theirs[name])
         if partner is None:
             return f"the reader has no dimension that {name!r} could follow by {mapping}."
-        return mapping.check(mine[partner], theirs[name])
+        own, other = mine[partner], theirs[name]
+        if isinstance(own, Static) and isinstance(other, Static):
+            # They belong together whatever each is called by itself.
+            own = replace(own, name=other.name)
+        return mapping.check(own, other)
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
         return _by_dimensions(down, up, dict(self.parts), None)
@@ -440,14 +446,18 @@ class ByDimension(PartitionMapping):
 def by_dimension(**dimensions: PartitionMapping) -> ByDimension:
     """A mapping for each upstream dimension; those not named map as usual.
 
-    As usual is: a dimension of the same name (or the other's time dimension) by its windows or
-    keys, any other whole.
+    As usual is: a dimension of the same name (or the other's time dimension, or where one of the
+    two is no product, the one of the very same keys) by its windows or keys, any other whole.
     """
     return ByDimension(tuple(dimensions.items()))
 
 
 def default_mapping(down: PartitionsDefinition, up: PartitionsDefinition) -> PartitionMapping:
-    """How two assets map unless told: windows by overlap, values by key, other dimensions whole."""
+    """How two assets map unless told: windows by overlap, values by key, dimension to dimension.
+
+    Dimensions that only the upstream has are read whole, those that only the reader has do not
+    matter; see `by_dimension` for which belong together.
+    """
     del down
     return Everything() if isinstance(up, Unpartitioned) else TimeShift()
 
@@ -470,16 +480,48 @@ def _dimension_problem(down: PartitionsDefinition, up: PartitionsDefinition) -> 
             return f"their {name!r} partitions have no key in common; use mapped(…)."
     if partners:
         return None
-    if isinstance(up, Product) and isinstance(down, Product):
-        return "they have no dimension in common; use by_dimension(…) or all_partitions()."
-    return (
-        f"{down.kind} and {up.kind} partitions have nothing in common; "
-        "use all_partitions(), latest(), or mapped(…)."
-    )
+    return f"{down.kind} and {up.kind} partitions have nothing in common; {_ways(mine, theirs)}."
 
 
-def _partners(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
-    """Upstream dimension → the reader's dimension it follows."""
+def _ways(
+    mine: Mapping[str, PartitionsDefinition], theirs: Mapping[str, PartitionsDefinition]
+) -> str:
+    """What can be written where nothing is in common."""
+    for name in theirs:
+        for own in mine:
+            if _keys_meet(theirs[name], mine[own]):
+                return f"{_one_name(mine, own, theirs, name)}, or use mapped(…)"
+    newest = "latest(), " if any(map(_is_time, theirs.values())) else ""
+    return f"use all_partitions(), {newest}or mapped(…)"
+
+
+def _one_name(
+    mine: Mapping[str, PartitionsDefinition],
+    own: str,
+    theirs: Mapping[str, PartitionsDefinition],
+    name: str,
+) -> str:
+    if len(mine) == 1 and isinstance(mine[own], Static):
+        return f"to match keys, name the reader's: static([…], name={name!r})"
+    if len(theirs) == 1 and isinstance(theirs[name], Static):
+        return f"to match keys, name the upstream's: static([…], name={own!r})"
+    return f"to match keys, give {own!r} of the reader and {name!r} of the upstream the same name"
+
+
+def _keys_meet(one: PartitionsDefinition, other: PartitionsDefinition) -> bool:
+    if isinstance(one, Static) and isinstance(other, Static):
+        return not set(one.values).isdisjoint(other.values)
+    return isinstance(one, Dynamic) and one == other
+
+
+def _partners(
+    mine: Mapping[str, PartitionsDefinition], theirs: Mapping[str, PartitionsDefinition]
+) -> dict[str, str]:
+    """Upstream dimension → the reader's dimension it follows.
+
+    The one of the same name; else, for time, any other time; else, where one of the two is no
+    product and its dimension's name so says little, the only one of the very same keys.
+    """
     found = {
         name: name
         for name, part in theirs.items()
@@ -490,17 +532,18 @@ def _partners(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, s
             free = [n for n, p in mine.items() if _is_time(p) and n not in found.values()]
             if free:
                 found[name] = free[0]
-    if not found and len(mine) == len(theirs) == 1:
-        (one, own), (other, part) = *mine.items(), *theirs.items()
-        if not _is_time(own) and not _is_time(part) and _share_values(own, part):
-            found[other] = one
+    if not found and min(len(mine), len(theirs)) == 1:
+        pairs = [(a, b) for a in theirs for b in mine if _same_keys(theirs[a], mine[b])]
+        if len(pairs) == 1:
+            found.update(pairs)
     return found
 
 
-def _share_values(one: Any, other: Any) -> bool:
-    """Value dimensions of other names still match when they hold the very same values."""
-    mine, theirs = getattr(one, "values", None), getattr(other, "values", None)
-    return mine is not None and mine == theirs
+def _same_keys(one: PartitionsDefinition, other: PartitionsDefinition) -> bool:
+    """Whether two definitions of values hold the very same keys, in any order, by any name."""
+    if isinstance(one, Static) and isinstance(other, Static):
+        return set(one.values) == set(other.values)
+    return isinstance(one, Dynamic) and one == other
 
 
 def _is_time(part: Any) -> bool:
@@ -517,7 +560,7 @@ def _by_dimensions(
     import numpy as np
 
     mine, theirs = dict(down.parts()), dict(up.parts())
-    partners = _partners(mine, theirs)
+    partners = _partners(_definition_parts(down.definition), _definition_parts(up.definition))
     edges: list[tuple[str | None, Edge]] = []
     first_time = True
     for name, space in theirs.items():
