@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,37 @@ def find(start: Path) -> Found:
     for folder in (start, *start.parents):
         own = folder / "assets.toml"
         if own.is_file():
-            return Found(folder, own, _read(own))
+            return Found(folder, own, _plain(own, _read(own)))
         shared = folder / "pyproject.toml"
         if shared.is_file():
             tool = _read(shared).get("tool", {}).get("assets")
             if tool is not None:
                 return Found(folder, shared, tool)
     return Found(start, None, {})
+
+
+def _plain(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse the spelling of pyproject.toml, naming the right one."""
+    tool = values.get("tool")
+    if not isinstance(tool, dict) or "assets" not in tool:
+        return values
+    tables = [*_tables(tool["assets"]), "io.default"]
+    raise ConfigError(
+        "[tool.assets] is written in pyproject.toml only; this is assets.toml.",
+        facts={"in": path},
+        hint=f"Leave out 'tool.assets.': write [{tables[0]}] for [tool.assets.{tables[0]}], and "
+        "single settings at the top of the file.",
+    )
+
+
+def _tables(values: Any, path: str = "") -> Iterator[str]:
+    """The dotted names of the innermost tables."""
+    items = values.items() if isinstance(values, dict) else ()
+    inner = {name: value for name, value in items if isinstance(value, dict)}
+    if path and not inner:
+        yield path
+    for name, value in inner.items():
+        yield from _tables(value, f"{path}.{name}" if path else name)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -96,7 +120,7 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise _config_error(error, found, variables) from error
+        raise _config_error(error, found, variables, given) from error
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -128,13 +152,18 @@ def _merged_config(found: Found, environ: Mapping[str, str] | None) -> dict[str,
 
 
 def _config_error(
-    error: ValidationError, found: Found, variables: Mapping[str, str]
+    error: ValidationError,
+    found: Found,
+    variables: Mapping[str, str],
+    given: Mapping[str, Any],
 ) -> ConfigError:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     top = str(first["loc"][0]) if first["loc"] else ""
     where: object = found.file or "the call"
-    if top in variables:
+    if given.get(top) is not None:
+        where = f"the option --{top}"
+    elif top in variables:
         where = f"environment variable {ENVIRONMENT_PREFIX}{top.upper()}"
     hint = ""
     if first["type"] == "extra_forbidden":
@@ -142,6 +171,11 @@ def _config_error(
         known = ", ".join(Settings.model_fields)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are: {known}."
         return ConfigError(f"There is no setting {name!r}.", facts={"in": where}, hint=hint)
+    if first["type"] == "string_pattern_mismatch":
+        hint = "It begins with a letter; letters, digits, - and _ follow, 63 characters at most."
+        return ConfigError(
+            f"Setting {name!r} can't be {first.get('input')!r}.", facts={"in": where}, hint=hint
+        )
     return ConfigError(
         f"Setting {name!r} can't be {first.get('input')!r}: {first['msg']}.", facts={"in": where}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
@@ -96,8 +97,18 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; for scripts."
 
 
 def both(first: list[str] | None, second: list[str] | None) -> list[str] | None:
-    """What was given as words and as options; None when nothing was."""
-    return [*(first or ()), *(second or ())] or None
+    """What was given as words and as options; None when nothing was.
+
+    Raises UsageError for an option's name in the place of its value.
+    """
+    given = [*(first or ()), *(second or ())]
+    for text in given:
+        if re.fullmatch(r"-[a-z]|--[a-z-]+", text):
+            raise UsageError(
+                f"{text!r} was taken for a value, since the option before it has none.",
+                hint="Give that option its value, or leave it out.",
+            )
+    return given or None
 
 
 def parse_config(texts: list[str] | None) -> dict[str, dict[str, Any]]:

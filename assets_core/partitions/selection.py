@@ -257,8 +257,39 @@ class PartitionSelection:
                 continue
             if not text.alternatives:
                 raise _nothing(text.raw, text.raw, distinct)
+            _check_forms(text, distinct)
             for alternative in text.alternatives:
                 _check(alternative, distinct)
+
+
+def _check_forms(text: Text, spaces: list[KeySpace]) -> None:
+    """Refuse ``date=A,B``: a dimension is named and beside it a key is not."""
+    items = [item.strip() for item in text.raw.split(",") if item.strip()]
+    named = [item for item in items if _named(item) is not None]
+    plain = [item for item in items if _named(item) is None]
+    keys = any(_one(space, item) is not None for space in spaces for item in named)
+    if not named or not plain or keys:
+        return
+    name = named[0].partition("=")[0].strip()
+    raise PartitionError(
+        f"{text.raw!r} mixes dimensions with plain keys.",
+        facts={"dimensions": ", ".join(named), "keys": ", ".join(plain)},
+        hint=f"Name the dimension each time ({name}=A,{name}=B), or give the keys by an option "
+        "of their own.",
+    )
+
+
+def _check_direction(term: Term, spaces: list[KeySpace]) -> None:
+    """Refuse a range that runs backwards, by name."""
+    low, high = term.ends
+    if not low or not high or low == high:
+        return
+    turned = Term(f"{high}{_RANGE}{low}")
+    if any(mask.any() for s in spaces if (mask := turned.mask(s)) is not None):
+        raise PartitionError(
+            f"The range {term.text!r} runs backwards: {low!r} comes after {high!r}.",
+            hint=f"Write {turned.text}.",
+        )
 
 
 def _check(alternative: Alternative, spaces: list[KeySpace]) -> None:
@@ -272,9 +303,11 @@ def _check(alternative: Alternative, spaces: list[KeySpace]) -> None:
     for name, term in conditions:
         if name:
             parts = _parts_named(name, term, spaces)
+            _check_direction(term, parts)
             if not any(mask.any() for p in parts if (mask := term.mask(p)) is not None):
                 raise _nothing(str(alternative), _culprit(term, parts), parts)
         elif not term.is_all:
+            _check_direction(term, spaces)
             raise _nothing(str(alternative), _culprit(term, spaces), spaces)
     raise PartitionError(f"No partition matches {str(alternative)!r}.")
 

@@ -1,0 +1,87 @@
+"""Mistakes on the command line: each is told by what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.shop import Command
+
+
+@pytest.mark.parametrize(
+    "backwards",
+    ["2024-01-03..2024-01-01", "date=2024-01-03..2024-01-01", "2024-01-02,2024-01-03..2024-01-01"],
+)
+def test_a_range_that_runs_backwards_is_told(shop: Path, assets: Command, backwards: str) -> None:
+    outcome = assets("plan", "orders", "--partitions", backwards)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "runs backwards: '2024-01-03' comes after '2024-01-01'" in outcome.err
+    assert "Write 2024-01-01..2024-01-03." in outcome.err
+
+
+def test_a_backward_range_of_names_is_told(shop: Path, assets: Command) -> None:
+    assets("partitions", "add", "shops", "north", "south")
+    outcome = assets("plan", "stock", "--partitions", "south..north")
+    assert "runs backwards: 'south' comes after 'north'" in outcome.err
+
+
+def test_dimensions_mixed_with_plain_keys_are_told(shop: Path, assets: Command) -> None:
+    outcome = assets("plan", "orders", "--partition", "date=2024-01-01,2024-01-02")
+    assert outcome.code == 2
+    assert "mixes dimensions with plain keys" in outcome.err
+    assert "date=A,date=B" in outcome.err
+
+
+def test_a_dimension_named_each_time_is_taken(shop: Path, assets: Command) -> None:
+    outcome = assets("plan", "orders", "--partition", "date=2024-01-01,date=2024-01-02", "--json")
+    assert outcome.json["must"] == 2
+
+
+def test_keys_ranges_and_dimensions_by_options_of_their_own_add_up(
+    shop: Path, assets: Command
+) -> None:
+    outcome = assets(
+        *("plan", "orders", "--partition", "2024-01-01", "--partition", "date=2024-01-03"),
+        *("--partitions", "2024-01-01..2024-01-02", "--json"),
+    )
+    assert outcome.json["must"] == 3
+
+
+def test_a_bad_environment_is_blamed_on_its_option(
+    shop: Path, assets: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "assets.toml").write_text("jobs = 1\n")
+    err = assets("plan", "-e", "../x").err
+    assert "the option --environment" in err
+    assert "begins with a letter" in err
+    assert "assets.toml" not in err
+    monkeypatch.setenv("ASSETS_ENVIRONMENT", "../x")
+    assert "environment variable ASSETS_ENVIRONMENT" in assets("plan").err
+    monkeypatch.delenv("ASSETS_ENVIRONMENT")
+    (shop / "assets.toml").write_text('environment = "../x"\n')
+    assert "assets.toml" in assets("plan").err
+
+
+@pytest.mark.parametrize("option", ["--select", "--partition", "--partitions"])
+def test_an_option_that_swallowed_the_next_one_is_told(
+    shop: Path, assets: Command, option: str
+) -> None:
+    outcome = assets("plan", option, "-e", "dev")
+    assert outcome.code == 2
+    assert "'-e' was taken for a value" in outcome.err
+
+
+def test_the_tables_of_pyproject_are_refused_in_assets_toml(shop: Path, assets: Command) -> None:
+    (shop / "assets.toml").write_text('[tool.assets.io.lake]\ntype = "parquet"\n')
+    outcome = assets("plan")
+    assert outcome.code == 2
+    assert "write [io.lake] for [tool.assets.io.lake]" in outcome.err
+    assert str(shop / "assets.toml") in outcome.err
+
+
+def test_settings_of_other_tools_are_no_business_of_assets_toml(
+    shop: Path, assets: Command
+) -> None:
+    (shop / "assets.toml").write_text("[tool.ruff]\nline-length = 100\n")
+    assert "There is no setting 'tool'" in assets("plan").err
