@@ -448,10 +448,15 @@ def _moved(
         if was.get(key, NO_VERSION) != now.get(key, NO_VERSION)
     ]
     label = "late data in" if kind == "late data" else "input"
-    reasons = [
-        Reason(kind, f"{label} {read.asset}[{key}]", _short(old), _short(new))
-        for key, old, new in changed[:_SHOWN]
-    ]
+    reasons = []
+    for key, old, new in changed[:_SHOWN]:
+        place = f"{read.asset}[{key}]"
+        if key not in now:  # `latest()` has gone on, or a window's calendar was cut
+            reasons.append(Reason("input changed", f"no longer reads {place}", was=_short(old)))
+        elif was and key not in was:
+            reasons.append(Reason("input changed", f"now reads {place}", now=_short(new)))
+        else:
+            reasons.append(Reason(kind, f"{label} {place}", _short(old), _short(new)))
     if len(changed) > _SHOWN:
         more = len(changed) - _SHOWN
         reasons.append(Reason(kind, f"and {more} more partitions of {read.asset}"))

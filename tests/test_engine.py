@@ -31,7 +31,7 @@ from assets_core.asset import (
 )
 from assets_core.errors import ConfigError, MissingDataError, PartitionError, UsageError
 from assets_core.execute.context import Context
-from assets_core.partitions import Partition, daily, dynamic, lag, last
+from assets_core.partitions import Partition, daily, dynamic, lag, last, latest
 from assets_core.project import Project
 from io_managers.duckdb import DuckDBTables
 from io_managers.memory import Memory
@@ -103,6 +103,21 @@ def test_equal_output_of_new_code_stops_the_propagation(make: MakeProject) -> No
     result = project.materialize(plan=plan)
     assert (result.counts["unchanged"], result.counts["released"]) == (3, 3)
     assert not project.plan(now=NOW)
+
+
+def test_a_latest_partition_that_moved_on_is_told_as_such(make: MakeProject) -> None:
+    @asset
+    def newest(numbers: Annotated[pa.Table, latest()]) -> pa.Table:
+        return numbers
+
+    project = make(numbers(), newest)
+    project.materialize(now=NOW)
+    project.materialize("numbers", now=NOW + timedelta(days=1))
+    (step,) = project.plan("newest", now=NOW + timedelta(days=1)).steps()
+    assert [reason.detail for reason in step.reasons] == [
+        "no longer reads numbers[2024-01-03]",
+        "now reads numbers[2024-01-04]",
+    ]
 
 
 def test_force_runs_what_is_fresh_and_nothing_after_it(make: MakeProject) -> None:
