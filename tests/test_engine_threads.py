@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from assets_core import Definitions, Project, asset, sql_asset, static
+from assets_core.execute.engine import Engine
 
 
 def test_no_worker_outlives_its_run(tmp_path: Path) -> None:
@@ -22,3 +25,26 @@ def test_no_worker_outlives_its_run(tmp_path: Path) -> None:
         assert project.materialize(jobs=4).counts["done"] == 8
         alive = [t.name for t in threading.enumerate() if t.name.startswith(("worker", "recorder"))]
     assert alive == []
+
+
+def test_a_worker_that_is_slow_to_end_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that still closes a connection when the interpreter ends would abort the process."""
+    following = Engine._next
+
+    def slow_to_end(engine: Engine) -> int:
+        position = following(engine)
+        if position < 0:
+            time.sleep(0.3)
+        return position
+
+    monkeypatch.setattr(Engine, "_next", slow_to_end)
+
+    @asset
+    def one() -> pa.Table:
+        return pa.table({"x": [1]})
+
+    with Project(Definitions([one]), root=tmp_path) as project:
+        assert project.materialize().ok
+        assert [t.name for t in threading.enumerate() if t.name.startswith("worker")] == []

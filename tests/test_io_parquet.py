@@ -204,14 +204,16 @@ def test_without_hard_links_the_copy_is_forced_to_disk_before_it_is_shown(
     assert [Path(name).suffix for name in synced] == [".tmp"]
 
 
-def test_two_attempts_that_stream_at_once_do_not_touch(store: ParquetFiles) -> None:
-    table = pa.table({"x": pa.array(range(2_000_000), pa.int64())})
+def test_two_attempts_that_stream_at_once_do_not_touch(tmp_path: Path) -> None:
+    store = ParquetFiles("data", row_group_size=100)
+    store.bind("lake", tmp_path)
+    table = pa.table({"x": pa.array(range(1_000), pa.int64())})
     other = []
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for number, batch in enumerate(table.to_batches(100_000)):
-            if number == 15:
-                other.append(store.stage(target(token=1), table.to_reader(100_000)))
+        for number, batch in enumerate(table.to_batches(100)):
+            if number == 5:
+                other.append(store.stage(target(token=1), table.to_reader(100)))
             yield batch
 
     reader = pa.RecordBatchReader.from_batches(table.schema, batches())

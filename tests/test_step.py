@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from assets_core import checks
-from assets_core.asset import Definitions, asset
-from assets_core.errors import StorageError
+from assets_core.asset import Definitions, Retry, asset
+from assets_core.errors import LeaseLostError, StorageError
 from assets_core.execute.engine import StepEvent
 from assets_core.project import Project
 from assets_core.testing import rows
@@ -74,3 +74,31 @@ def test_a_step_that_fails_to_publish_removes_what_it_staged(
         monkeypatch.setattr(project.io["default"], "publish", fails)
         project.materialize(on_event=told)
     assert left == ["told"]
+
+
+class Failing(ParquetFiles):
+    """Publishes nothing, and notes which attempts wanted to."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__("data")
+        self.error = error
+        self.attempts: list[str] = []
+
+    def publish(self, staged: Any, fact: str) -> Any:
+        self.attempts.append(staged.target.attempt)
+        raise self.error
+
+
+def test_each_attempt_stages_under_a_name_of_its_own(tmp_path: Path) -> None:
+    manager = Failing(StorageError("The disk is in trouble."))
+    with make(tmp_path, manager, retry=Retry(2, delay=0)) as project:
+        project.materialize()
+    assert len(set(manager.attempts)) == 3
+
+
+def test_an_attempt_that_lost_its_lease_is_not_tried_again(tmp_path: Path) -> None:
+    """The partition is another run's now."""
+    manager = Failing(LeaseLostError("Another run took it over."))
+    with make(tmp_path, manager, retry=Retry(2, delay=0)) as project:
+        assert project.materialize().exit_code == 3
+    assert len(manager.attempts) == 1
