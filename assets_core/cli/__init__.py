@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if code == STOPPED:
         # A stopped run may leave a step's thread in the middle of a long call: don't wait for it.
         os._exit(code)
+    if "_duckdb" in sys.modules:
+        # Of what is frozen nothing is taken apart at the end, and DuckDB's binding complains on
+        # stderr of each class and function that is left. Who has not loaded it exits sooner.
+        gc.unfreeze()
     sys.exit(code)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.shop import Command
+from cli.shop import Command, process, write_project
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,25 @@ def test_settings_of_other_tools_are_no_business_of_assets_toml(
 ) -> None:
     (shop / "assets.toml").write_text("[tool.ruff]\nline-length = 100\n")
     assert "There is no setting 'tool'" in assets("plan").err
+
+
+RELATIONS = """
+import duckdb
+from assets_core import asset
+
+@asset
+def good() -> duckdb.DuckDBPyRelation:
+    return duckdb.sql("SELECT 1 AS a")
+
+@asset
+def bad() -> duckdb.DuckDBPyRelation:
+    return duckdb.sql("SELECT error('boom') AS a")
+"""
+
+
+@pytest.mark.parametrize(("asset", "code"), [("good", 0), ("bad", 1)])
+def test_nothing_of_a_library_is_said_at_the_end(folder: Path, asset: str, code: int) -> None:
+    outcome = process(write_project(folder, RELATIONS), "materialize", asset, "--yes")
+    assert outcome.code == code
+    assert "leaked" not in outcome.err
+    assert "nanobind" not in outcome.err
