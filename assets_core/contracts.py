@@ -356,7 +356,8 @@ class StateStore(Protocol):
     4. A lease is granted iff nobody else holds it, or its holder has ended, or its holder's time
        is up by the database's clock, or its holder is known to be dead (same machine, its liveness
        lock is free).
-    5. ``snapshot`` is one consistent revision.
+    5. ``snapshot`` is one consistent revision: it holds every entry of the log up to it, and none
+       up to it will become visible later. It may hold newer ones; a tail since then has them again.
     """
 
     def begin(self, run: Run, seconds: float) -> None:
@@ -370,6 +371,16 @@ class StateStore(Protocol):
 
     def snapshot(self, environment: str, assets: Iterable[str], since: int = 0) -> Snapshot:
         """Current facts of these assets; with ``since``, only those that changed after it."""
+
+    def mark(self, revision: int) -> str:
+        """What tells the log's entry with this id from any other log's; empty when there is none.
+
+        A cache of the log keeps it, to know the log again: a store can be deleted, or restored
+        from a backup and written to since.
+        """
+
+    def beside(self, name: str) -> Path | None:
+        """Where a cache of this store may be kept; None where the store has no place."""
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         """Receipts of materializations, in bulk."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from assets_core.partitions import KeySpace, PartitionSelection
     from assets_core.plan import Plan
     from assets_core.records import Attempt, Code, Materialization, Run
-    from assets_core.staleness import Facts, Wiring
+    from assets_core.staleness import Facts, Sightings, Wiring
 
 Select = str | Sequence[str] | None
 Partitions = "str | Sequence[str] | PartitionSelection | None"
@@ -247,12 +247,19 @@ class Project:
 
     def facts(self, spaces: Mapping[str, KeySpace] | None = None) -> Facts:
         """What is recorded of every asset, laid out in key spaces."""
+        from assets_core.partitions import safe_path_part
         from assets_core.recalling import StoreRecall
         from assets_core.staleness import Facts
 
         laid_out = spaces or self.spaces()
-        snapshot = self.state.snapshot(self.environment, self.graph.assets)
-        return Facts.of(snapshot, laid_out, StoreRecall(self.state, self.environment, laid_out))
+        recall = StoreRecall(self.state, self.environment, laid_out)
+        path = self.state.beside(f"facts-{safe_path_part(self.environment)}.bin")
+        if path is None:
+            snapshot = self.state.snapshot(self.environment, self.graph.assets)
+            return Facts.of(snapshot, laid_out, recall)
+        from assets_core.state.packed import PackedFacts
+
+        return PackedFacts(path, self.state, self.environment).facts(laid_out, recall)
 
     # ---------------------------------------------------------------------------------------
     # Planning and running
@@ -271,8 +278,9 @@ class Project:
 
         ``select`` as for `Graph.select`; ``partitions`` a key, ``"A..B"``, a list of these, or
         ``"date=…,station=*"``. Sources of the selection are observed first, and what moved is
-        recorded. ``force`` plans the whole selection, whatever its state; ``resume`` leaves out of
-        that what the run of this id, or one after it, has built.
+        recorded; what could not be looked at blocks what reads it, see `Plan.unseen`. ``force``
+        plans the whole selection, whatever its state; ``resume`` leaves out of that what the run of
+        this id, or one after it, has built.
 
         Raises UnknownAssetError, PartitionError for a selection that names nothing.
         """
@@ -286,7 +294,8 @@ class Project:
         selection = self._partition_selection(partitions, chosen, spaces)
         wiring = Wiring(self.graph, spaces)
         facts = self.facts(spaces)
-        if self._observe(chosen, selection, facts, wiring):
+        sightings = self._observe(chosen, selection, facts, wiring)
+        if sightings.moved:
             facts = self.facts(spaces)
         codes = self.codes
         return make_plan(
@@ -301,6 +310,7 @@ class Project:
             environment=self.environment,
             parts={name: code.parts for name, code in codes.items()},
             wiring=wiring,
+            sightings=sightings,
         )
 
     def _first_record(self, run_id: str) -> int:
@@ -328,15 +338,21 @@ class Project:
         selection: PartitionSelection | None,
         facts: Facts,
         wiring: Wiring,
-    ) -> int:
-        """Observe the source partitions that the selection reads; how many moved."""
+    ) -> Sightings:
+        """Observe the source partitions that the selection reads."""
         from assets_core.execute.sources import observe
+        from assets_core.staleness import Sightings
 
         wanted = _source_partitions(self.graph, chosen, selection, facts, wiring)
-        return sum(
-            observe(self.runtime, self.state, facts, self.graph.assets[name], ordinals)
-            for name, ordinals in wanted.items()
-        )
+        errors: dict[str, Mapping[int, Exception]] = {}
+        gone: dict[str, Sequence[int]] = {}
+        moved = 0
+        for name, ordinals in wanted.items():
+            seen = observe(self.runtime, self.state, facts, self.graph.assets[name], ordinals)
+            moved += seen.moved
+            errors.update({name: seen.errors} if seen.errors else {})
+            gone.update({name: seen.gone} if seen.gone else {})
+        return Sightings(moved, errors, gone)
 
     def recover(self) -> list[Recovered]:
         """Mend what dead runs left behind; cheap when there are none."""
@@ -492,13 +508,15 @@ class Project:
         chosen = self.graph.select(select)
         spaces = self.spaces(at)
         facts, wiring = self.facts(spaces), Wiring(self.graph, spaces)
-        if self._observe(self.graph.order, None, facts, wiring):
+        sightings = self._observe(self.graph.order, None, facts, wiring)
+        if sightings.moved:
             facts = self.facts(spaces)
         codes = {name: code.hex for name, code in self.codes.items()}
-        found = assess(self.graph, facts, codes, digests=Digests(wiring, facts))
+        digests = Digests(wiring, facts)
+        found = assess(self.graph, facts, codes, digests=digests, sightings=sightings)
         failed = self.state.failed(self.environment)
         return make_status(
-            self.graph, facts, found, failed, chosen, now=at, observed=True, wiring=wiring
+            self.graph, facts, found, failed, chosen, now=at, sightings=sightings, wiring=wiring
         )
 
     def freshness(self, select: Select = None, *, now: datetime | None = None) -> FreshnessReport:

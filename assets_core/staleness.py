@@ -20,6 +20,21 @@ from assets_core.records import NO_VERSION, InputRead, Version
 if TYPE_CHECKING:
     from assets_core.contracts import Columns, Snapshot
 
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """What looking at sources came to, beside what was recorded; by source, then by ordinal.
+
+    ``moved`` counts what has another version now. ``errors`` are partitions that could not be
+    looked at: what reads them can't be built. ``gone`` are partitions that were seen before and
+    are not there any more: the version seen last counts on.
+    """
+
+    moved: int = 0
+    errors: Mapping[str, Mapping[int, Exception]] = field(default_factory=dict)
+    gone: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
 MISSING, CODE, INPUT, FORCED, SIBLING = 1, 2, 4, 8, 16
 """Why a partition must run, as bits of a reasons column."""
 
@@ -87,6 +102,8 @@ class Facts:
     codes: dict[int, str] = field(default_factory=dict)
     revision: int = 0
     recall: Recall | None = None
+    _indexed: int = field(default=0, init=False, repr=False)
+    _ids: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def empty(cls, spaces: Mapping[str, KeySpace]) -> Facts:
@@ -115,7 +132,10 @@ class Facts:
 
     def code_id(self, hex_version: str) -> int:
         """The column value that stands for a code version; -2 for one never recorded."""
-        return next((i for i, text in self.codes.items() if text == hex_version), -2)
+        if self._indexed != len(self.codes):
+            self._ids = {text: number for number, text in reversed(self.codes.items())}
+            self._indexed = len(self.codes)
+        return self._ids.get(hex_version, -2)
 
 
 class Wiring:
@@ -205,12 +225,14 @@ class Assessment:
 
     ``reasons`` uint8 bits (0: need not run by itself); ``may`` bool: something upstream of it is
     stale, so it runs if that really changes; ``absent`` bool: some upstream partition that it
-    maps to has nothing recorded and will not get anything by itself.
+    maps to has nothing recorded and will not get anything by itself; ``blind`` bool (None: none):
+    a source partition that it is built from, however far up, could not be looked at.
     """
 
     reasons: np.ndarray
     may: np.ndarray
     absent: np.ndarray
+    blind: np.ndarray | None = None
 
     @property
     def must(self) -> np.ndarray:
@@ -234,13 +256,15 @@ def assess(
     force: bool = False,
     resume_at: int = 0,
     digests: Digests | None = None,
+    sightings: Sightings | None = None,
 ) -> dict[str, Assessment]:
     """Staleness of every op (by its first asset's name), upstream first.
 
     ``codes`` maps each asset to its current code version. ``chosen(op)`` gives the partitions
     that can run (bool by ordinal, None for all): only these spread staleness further down, since
     what is not run changes nothing. ``force`` makes the chosen ones run whatever their state,
-    save those recorded at the log position ``resume_at`` or after it (0: none).
+    save those recorded at the log position ``resume_at`` or after it (0: none). What could not be
+    looked at (``sightings``) may have changed, and nothing can be built from it.
     """
     digests = digests or Digests(Wiring(graph, facts.spaces), facts)
     wiring = digests.wiring
@@ -253,6 +277,9 @@ def assess(
         found = Assessment(reasons, np.zeros(len(reasons), bool), np.zeros(len(reasons), bool))
         if mask is not None:
             found.reasons[~mask] = 0
+        errors = sightings.errors.get(op.name) if sightings is not None else None
+        if errors:
+            _blind(found, list(errors))
         _spread(op, wiring, facts, result, found, mask)
         result[op.name] = found
     return result
@@ -266,6 +293,11 @@ def _forced(op: Op, facts: Facts, mask: np.ndarray | None, resume_at: int) -> np
     since = np.logical_and.reduce([facts.assets[name].id >= resume_at for name in op.outputs])
     left: np.ndarray = chosen & ~since
     return left
+
+
+def _blind(found: Assessment, ordinals: list[int]) -> None:
+    found.blind = np.zeros(len(found.may), bool)
+    found.blind[ordinals] = found.may[ordinals] = found.absent[ordinals] = True
 
 
 def _is_built(graph: Graph, op: Op) -> bool:
@@ -323,6 +355,11 @@ def _spread(
         gone = (facts.assets[read.asset].id == 0) & (~upstream.stale | upstream.absent)
         if gone.any():
             found.absent |= edge.any(gone)
+        if upstream.blind is not None:
+            unseen = edge.any(upstream.blind) & (mask if mask is not None else True)
+            found.blind = unseen if found.blind is None else found.blind | unseen
+            found.absent |= unseen
+            found.may |= unseen
     if mask is not None:
         found.may &= mask
     for edge in own_past:

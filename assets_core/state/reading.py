@@ -124,6 +124,19 @@ def snapshot(
     return found
 
 
+def mark(connection: Connection, revision: int) -> str:
+    """See the contract."""
+    gone = tables.withdrawals
+    entry = select(
+        _log.c.asset, _log.c.partition, _log.c.token, _log.c.finished, func.hex(_log.c.data_version)
+    ).where(_log.c.id == revision)
+    cleared = select(gone.c.asset, gone.c.partition).where(gone.c.id == revision)
+    found: Sequence[Any] | None = connection.execute(entry).one_or_none()
+    if found is None:
+        found = connection.execute(cleared).one_or_none()
+    return json.dumps(list(found)) if found is not None else ""
+
+
 _NO_FACTS = bytes(FACTS.size)
 
 

@@ -170,6 +170,7 @@ class SqliteDatabase:
     """Read and write transactions on one database, and its upkeep. Safe to share by threads."""
 
     liveness: Liveness
+    cache_folder: Path | None = None
 
     def __init__(self, engine: Engine, where: str) -> None:
         self.engine = engine
@@ -268,11 +269,12 @@ class FileDatabase(SqliteDatabase):
     """A database file: a write-ahead log, readers beside one writer, writers in turns.
 
     ``<file>-lock`` is what writers and checkpoints of all processes hold, ``<file>.runs`` holds
-    one lock per running run.
+    one lock per running run, ``<file>.cache`` what can be made again out of the log.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.cache_folder = path.with_name(path.name + ".cache")
         engine = create_engine(
             f"sqlite:///{path}",
             poolclass=QueuePool,

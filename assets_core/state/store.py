@@ -7,6 +7,7 @@ is particular to a database in its own module.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -70,6 +71,14 @@ class SqlStore:
     def snapshot(self, environment: str, assets: Iterable[str], since: int = 0) -> Snapshot:
         with self._database.read() as connection:
             return reading.snapshot(connection, environment, assets, since)
+
+    def mark(self, revision: int) -> str:
+        with self._database.read() as connection:
+            return reading.mark(connection, revision)
+
+    def beside(self, name: str) -> Path | None:
+        folder = self._database.cache_folder
+        return folder / name if folder is not None else None
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         with self._database.read() as connection:
