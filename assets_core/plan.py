@@ -21,6 +21,7 @@ from assets_core.staleness import (
     Digests,
     Facts,
     Reason,
+    Sightings,
     Wiring,
     assess,
     explain,
@@ -80,6 +81,8 @@ class Plan:
     parts: Mapping[str, Mapping[str, str]] = field(repr=False)
     selected: tuple[str, ...] = ()
     forced: bool = False
+    sightings: Sightings = field(default_factory=Sightings, repr=False)
+    blind: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def wiring(self) -> Wiring:
@@ -161,12 +164,30 @@ class Plan:
         planned = {b.op.name: b.ordinals for b in self.batches}
         for read in op.inputs:
             at = self.wiring.edge(op, read).upstream(ordinal)
-            gone = at[self.facts.assets[read.asset].id[at] == 0]
+            gone = at[self.lacking(read.asset)[at]]
             upstream = planned.get(self.graph.op_of[read.asset].name)
             if upstream is not None:
                 gone = np.setdiff1d(gone, upstream)
             for key in self.facts.spaces[read.asset].keys(gone):
                 yield read.asset, key
+
+    def lacking(self, asset: str) -> np.ndarray:
+        """Which partitions of an asset can't be read, bool: nothing is recorded of them, or they
+        (or what they are built from) are of a source that could not be looked at."""
+        found: np.ndarray = self.facts.assets[asset].id == 0
+        blind = self.blind.get(self.graph.op_of[asset].name)
+        return found if blind is None else found | blind
+
+    def unseen(self) -> Iterator[tuple[str, str, Exception]]:
+        """Every source partition that could not be looked at: source, partition, error."""
+        for source, errors in self.sightings.errors.items():
+            for ordinal, error in errors.items():
+                yield source, self.facts.spaces[source].key(ordinal), error
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to run and nothing to tell: no step, none blocked, no error."""
+        return not (self.batches or self.waiting_batches or self.sightings.errors)
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON values; see `to_json`."""
@@ -193,6 +214,15 @@ class Plan:
                     "missing": [{"asset": a, "partition": p} for a, p in w.missing],
                 }
                 for w in self.waiting()
+            ],
+            "unseen": [
+                {"asset": source, "partition": key, "error": str(error)}
+                for source, key, error in self.unseen()
+            ],
+            "gone": [
+                {"asset": source, "partition": key}
+                for source, ordinals in self.sightings.gone.items()
+                for key in self.facts.spaces[source].keys(ordinals)
             ],
         }
 
@@ -237,19 +267,28 @@ def make_plan(
     environment: str = "prod",
     parts: Mapping[str, Mapping[str, str]] | None = None,
     wiring: Wiring | None = None,
+    sightings: Sightings | None = None,
 ) -> Plan:
     """Which partitions of the selection are stale, what waits, and why.
 
     ``facts`` are laid out in key spaces resolved at ``now``, so a window that has not closed is
     not in them unless asked. ``codes`` maps each asset to its current code version, ``parts`` to
     that version's parts. ``assets`` and ``partitions`` select (None: all); an op that makes
-    several assets is selected by any of them. ``force`` and ``resume_at`` as for `assess`.
+    several assets is selected by any of them. ``force``, ``resume_at`` and
+    ``sightings`` as for `assess`.
     """
     digests = Digests(wiring or Wiring(graph, facts.spaces), facts)
     wanted = None if assets is None else set(assets)
     masks = _masks(graph, facts, wanted, partitions)
     found = assess(
-        graph, facts, codes, chosen=masks.get, force=force, resume_at=resume_at, digests=digests
+        graph,
+        facts,
+        codes,
+        chosen=masks.get,
+        force=force,
+        resume_at=resume_at,
+        digests=digests,
+        sightings=sightings,
     )
     running: list[Batch] = []
     waiting: list[Batch] = []
@@ -269,6 +308,8 @@ def make_plan(
         parts=parts or {},
         selected=tuple(graph.order if wanted is None else (n for n in graph.order if n in wanted)),
         forced=force,
+        sightings=sightings or Sightings(),
+        blind={name: one.blind for name, one in found.items() if one.blind is not None},
     )
 
 

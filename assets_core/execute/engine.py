@@ -275,6 +275,7 @@ class Engine:
         """
         self._count_waiting()
         self._recorder.start()
+        self._count_unseen()
         workers = [
             threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
             for i in range(max(1, min(self.options.jobs, self._left or 1)))
@@ -1120,9 +1121,40 @@ class Engine:
                 self.tally.blocked.append((asset, key, f"{cause} failed"))
         self._tell(state, ordinal, "blocked", f"{cause} failed")
 
+    def _count_unseen(self) -> None:
+        """A source partition that could not be looked at failed, as a step does."""
+        at, notes = time.time_ns() // 1000, []
+        for source, key, error in self.plan.unseen():
+            self.tally.add(source, "failed")
+            self.tally.failures.append(Failure(source, key, first_line(error), str(error), 1))
+            notes.append(
+                Attempt(
+                    run=self.run,
+                    environment=self.plan.environment,
+                    asset=source,
+                    partition=key,
+                    attempt=1,
+                    status="failed",
+                    started=at,
+                    finished=at,
+                    error=str(error),
+                    traceback=user_traceback(error),
+                )
+            )
+        if notes:
+            self._submit_quietly(Note(tuple(notes)))
+            if self.options.fail_fast:
+                self.stop("a source could not be observed, and --fail-fast was asked for")
+
     def _count_waiting(self) -> None:
+        unseen = {(source, key) for source, key, _ in self.plan.unseen()}
         for waiting in self.plan.waiting():
             self.tally.add(waiting.asset, "blocked")
+            failed = next((slot for slot in waiting.missing if slot in unseen), None)
+            if failed is not None:
+                cause = f"{failed[0]}@{failed[1]} could not be observed"
+                self.tally.blocked.append((waiting.asset, waiting.partition, cause))
+                continue
             shown = ", ".join(f"{a}@{p}" for a, p in waiting.missing[:3])
             more = f" and {len(waiting.missing) - 3} more" if len(waiting.missing) > 3 else ""
             reason = f"waits for {shown}{more}" if shown else "waits for a step that can't run"

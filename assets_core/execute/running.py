@@ -48,7 +48,7 @@ def execute_plan(
         lease_seconds=settings.lease_seconds,
     )
     runtime = replace(project.runtime, allow_schema_change=allow_schema_change)
-    if not plan.batches and not plan.blocked:
+    if plan.idle:
         return RunResult(
             "", "done", dict.fromkeys(RESULTS, 0), {}, (), (), 0.0, 0, 0, 0, recovered=recovered
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +40,40 @@ class Seen:
     bytes: int = 0
 
 
+@dataclass(slots=True)
+class Looked:
+    """What looking at partitions of one source came to; see `Sightings`."""
+
+    moved: int = 0
+    errors: dict[int, Exception] = field(default_factory=dict)
+    gone: list[int] = field(default_factory=list)
+
+
 def observe(
     runtime: Runtime, store: StateStore, facts: Facts, source: Asset, ordinals: Sequence[int]
-) -> int:
-    """Observe these partitions of a source and record what moved; how many did.
+) -> Looked:
+    """Observe these partitions of a source and record what moved.
 
     A partition that is not there (yet) is left out; one that has vanished keeps its last version.
+    An error of the source's function concerns its partition alone.
     """
     own, space = facts.assets[source.name], facts.spaces[source.name]
     ids = own.id[np.asarray(ordinals, np.int64)].tolist()
     receipts = store.receipts([i for i in ids if i])
     moved: list[Publish] = []
-    count = 0
+    found = Looked()
     for ordinal, recorded in zip(ordinals, ids, strict=True):
         partition = space.partition(ordinal)
         known = receipts.get(recorded)
-        seen = _look(runtime, source, partition, known.location if known else "")
-        if seen is None or seen.version == _NOT_READ:
+        try:
+            seen = _look(runtime, source, partition, known.location if known else "")
+        except UserCodeError as error:
+            found.errors[ordinal] = error
+            continue
+        if seen is None:
+            found.gone += [ordinal] if known is not None else []
+            continue
+        if seen.version == _NOT_READ:
             continue
         if known is not None and (known.location, own.version(ordinal)) == (
             seen.token,
@@ -64,13 +81,13 @@ def observe(
         ):
             continue
         moved.append(Publish(_fact(runtime, source, partition, seen), lease=False))
-        count += known is None or seen.version != own.version(ordinal)
+        found.moved += known is None or seen.version != own.version(ordinal)
         if len(moved) >= _GROUP:
             store.transact(moved)
             moved.clear()
     if moved:
         store.transact(moved)
-    return count
+    return found
 
 
 _NOT_READ: Version = (0, 0)

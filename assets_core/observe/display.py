@@ -16,6 +16,7 @@ import numpy as np
 from assets_core.graph import Graph, Op
 from assets_core.observe import svg
 from assets_core.observe.format import (
+    GONE,
     count,
     first_line,
     human_duration,
@@ -42,7 +43,8 @@ _RANGES = 3
 class PlanGroup:
     """Partitions of one asset that are in a plan for one cause.
 
-    ``status`` is ``must``, ``may`` or ``blocked``; ``ordinals`` int64; ``why`` the cause in words.
+    ``status`` is ``must``, ``may`` or ``blocked``, of sources ``failed`` or ``gone``; ``ordinals``
+    int64; ``why`` the cause in words.
     """
 
     asset: str
@@ -59,7 +61,7 @@ class PlanGroup:
 
 def plan_groups(plan: Plan) -> list[PlanGroup]:
     """The steps of a plan by asset and cause, upstream first; what waits comes last."""
-    found: list[PlanGroup] = []
+    found: list[PlanGroup] = _source_groups(plan)
     planned = {batch.op.name: batch.ordinals for batch in plan.batches}
     for batch in plan.batches:
         for asset in batch.op.outputs:
@@ -67,6 +69,20 @@ def plan_groups(plan: Plan) -> list[PlanGroup]:
     for batch in plan.waiting_batches:
         why = _waits_for(plan, batch, planned)
         found += [_group(plan, a, "blocked", batch.ordinals, why) for a in batch.op.outputs]
+    return found
+
+
+def _source_groups(plan: Plan) -> list[PlanGroup]:
+    """Source partitions that could not be looked at, by error, and those that are gone."""
+    found = []
+    for source, errors in plan.sightings.errors.items():
+        alike: dict[str, list[int]] = {}
+        for ordinal, error in errors.items():
+            alike.setdefault(first_line(str(error), 160), []).append(ordinal)
+        for told, ordinals in alike.items():
+            found.append(_group(plan, source, "failed", np.array(ordinals), told))
+    for source, gone in plan.sightings.gone.items():
+        found.append(_group(plan, source, "gone", np.array(gone), GONE))
     return found
 
 
@@ -173,7 +189,7 @@ def _waits_for(plan: Plan, batch: Batch, planned: Mapping[str, np.ndarray]) -> s
     waiting[batch.ordinals] = True
     for read in batch.op.inputs:
         gone = plan.wiring.edge(batch.op, read).cover(waiting)
-        gone &= plan.facts.assets[read.asset].id == 0
+        gone &= plan.lacking(read.asset)
         upstream = planned.get(plan.graph.op_of[read.asset].name)
         if upstream is not None:
             gone[upstream] = False
@@ -189,11 +205,13 @@ def _waits_for(plan: Plan, batch: Batch, planned: Mapping[str, np.ndarray]) -> s
 
 def plan_title(plan: Plan) -> str:
     """``Plan for prod: 3 must run, 2 may run, 1 blocked``; or that there is nothing to do."""
-    if not plan.batches and not plan.blocked:
+    if plan.idle:
         return f"Nothing to do in {plan.environment}: everything selected is fresh."
     parts = [f"{plan.must:,} must run", f"{plan.may:,} may run"]
     if plan.blocked:
         parts.append(f"{plan.blocked:,} blocked")
+    if plan.sightings.errors:
+        parts.append(f"{sum(map(len, plan.sightings.errors.values())):,} could not be observed")
     return f"Plan for {plan.environment}: {', '.join(parts)}"
 
 

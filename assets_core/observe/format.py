@@ -159,6 +159,10 @@ def _is_visible(character: str) -> bool:
     return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
+GONE = "was observed, is not there any more; the version seen last counts"
+"""What is said of a source partition that vanished."""
+
+
 def first_line(text: str, width: int = 0) -> str:
     """The first line that says something."""
     lines = (line for line in text.splitlines() if line.strip())

@@ -17,6 +17,7 @@ import numpy as np
 from assets_core.graph import Graph, Op
 from assets_core.observe import svg
 from assets_core.observe.format import (
+    GONE,
     count,
     first_line,
     human_time,
@@ -29,7 +30,7 @@ from assets_core.observe.format import (
 )
 from assets_core.partitions import KeySpace
 from assets_core.records import Attempt
-from assets_core.staleness import Assessment, Facts, Wiring
+from assets_core.staleness import Assessment, Facts, Sightings, Wiring
 
 STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "failed")
 """What a partition can be, from good to bad; the position is its code in columns.
@@ -69,7 +70,8 @@ class AssetStatus:
     ``failures`` holds the failed attempt of each failed partition, ``fresh_failures`` that of
     partitions which are fresh all the same: they were forced, or their code was put back, and the
     version before serves. ``landed`` is the µs of the newest record (0: none), ``rows`` the rows
-    of all current partitions.
+    of all current partitions. Of a source, ``unseen`` holds the error of each partition that could
+    not be looked at, ``gone`` the ordinals of those that were seen before and are not there now.
     """
 
     asset: str
@@ -80,6 +82,8 @@ class AssetStatus:
     fresh_failures: Mapping[str, Attempt] = field(default_factory=dict)
     landed: int = 0
     rows: int = 0
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    gone: np.ndarray | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -148,10 +152,15 @@ class AssetStatus:
             "partitions": {state: self._key_ranges(state) for state in self._states},
             "failures": _failure_dicts(self.failures),
             "fresh_failures": _failure_dicts(self.fresh_failures),
+            "unseen": [{"partition": key, "error": e} for key, e in self.unseen.items()],
+            "gone": self._ranges_of(self.gone) if self.gone is not None else [],
         }
 
     def _key_ranges(self, state: str) -> list[list[str]]:
-        runs = runs_of(self.ordinals(state))
+        return self._ranges_of(self.ordinals(state))
+
+    def _ranges_of(self, ordinals: np.ndarray) -> list[list[str]]:
+        runs = runs_of(ordinals)
         return [[self.space.key(a), self.space.key(b)] for a, b in runs]
 
 
@@ -234,17 +243,20 @@ def make_status(
     *,
     now: datetime,
     observed: bool = False,
+    sightings: Sightings | None = None,
     wiring: Wiring | None = None,
 ) -> Status:
     """The state of every partition of the chosen assets.
 
     ``assessments`` are those of all ops (by first output), ``failed`` maps asset → partition →
     newest failed attempt that nothing recorded since has healed. ``observed`` says that sources
-    have just been looked at: only then does a source's partition that is not seen block anything.
+    have just been looked at, ``sightings`` (which implies it) what came of that: only then does a
+    source's partition that is not seen block anything.
     """
     wanted = set(chosen)
     wiring = wiring or Wiring(graph, facts.spaces)
-    maker = _Maker(graph, facts, assessments, failed, wiring, observed)
+    maker = _Maker(graph, facts, assessments, failed, wiring, observed or sightings is not None)
+    maker.sightings = sightings or Sightings()
     rows = []
     for op in graph.ops:
         codes = maker.op(op)
@@ -263,6 +275,7 @@ class _Maker:
     wiring: Wiring
     observed: bool
     stuck: dict[str, np.ndarray] = field(default_factory=dict)
+    sightings: Sightings = field(default_factory=Sightings)
 
     def op(self, op: Op) -> dict[str, np.ndarray]:
         """The codes of each output of an op."""
@@ -340,6 +353,11 @@ class _Maker:
             fresh_failures=self._attempts(name, space, codes == FRESH),
             landed=int(own.finished.max(initial=0)),
             rows=int(own.rows.sum()),
+            unseen={
+                space.key(i): first_line(str(error))
+                for i, error in self.sightings.errors.get(name, {}).items()
+            },
+            gone=np.array(self.sightings.gone.get(name, ()), np.int64),
         )
 
     def _attempts(self, name: str, space: KeySpace, mask: np.ndarray) -> dict[str, Attempt]:
@@ -394,7 +412,22 @@ def _trouble(row: AssetStatus) -> list[str]:
     blocked = row.ordinals("blocked")
     if len(blocked):
         lines.append(f"blocked  {row.asset}  {ranges(blocked, row.space)}")
+    lines += [f"{label:<8} {where}  {told}" for label, where, told in source_troubles(row)]
     return lines
+
+
+def source_troubles(row: AssetStatus) -> list[tuple[str, str, str]]:
+    """What is wrong with a source, as label, where and what: errors of looking, what is gone."""
+    alike: dict[str, list[str]] = {}
+    for key, error in row.unseen.items():
+        alike.setdefault(error, []).append(key)
+    found = [
+        ("failed", f"{row.asset} {ranges(row.space.ordinals(keys), row.space)}", error)
+        for error, keys in list(alike.items())[:_TROUBLES]
+    ]
+    if row.gone is not None and len(row.gone):
+        found.append(("gone", f"{row.asset} {ranges(row.gone, row.space)}", GONE))
+    return found
 
 
 # --------------------------------------------------------------------------------------------

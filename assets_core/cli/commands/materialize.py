@@ -104,7 +104,7 @@ def materialize(
         if dry_run:
             print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
             return
-        if not (made or made.blocked or as_json):
+        if made.idle and not as_json:
             left = f"built since run {resume}" if resume else "fresh"
             stdout().line(f"Nothing to do: everything selected is {left}.", "green")
             return

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from assets_core.observe.display import PlanGroup
     from assets_core.plan import Plan, Step
 
-STATUS_STYLES = {"must": "yellow", "may": "cyan", "blocked": "red"}
+STATUS_STYLES = {
+    "must": "yellow",
+    "may": "cyan",
+    "blocked": "red",
+    "failed": "bold red",
+    "gone": "yellow",
+}
 _MOST_LINES = 60
 
 

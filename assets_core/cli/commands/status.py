@@ -118,6 +118,8 @@ def _legend(screen: Screen, found: Status) -> str:
 
 
 def _print_troubles(screen: Screen, row: AssetStatus) -> None:
+    from assets_core.observe.status import source_troubles
+
     for key, attempt in list(row.failures.items())[:_MOST_TROUBLES]:
         where = screen.paint(reference(row.asset, key), "bold")
         error = first_line(attempt.error, 160)
@@ -130,6 +132,8 @@ def _print_troubles(screen: Screen, row: AssetStatus) -> None:
     if len(stuck):
         where = ranges(stuck, row.space)
         screen.line(f"{screen.paint('blocked', 'magenta')}  {row.asset} {where}")
+    for label, where, told in source_troubles(row):
+        screen.line(f"{screen.paint(f'{label:<8}', 'red')} {where}  {told}")
 
 
 def _print_fresh_failures(screen: Screen, row: AssetStatus) -> None:
