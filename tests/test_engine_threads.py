@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from assets_core import Definitions, Project, asset, sql_asset, static
+from assets_core.contracts import Acquire, Operation
 from assets_core.execute.engine import Engine
+from assets_core.execute.recorder import Recorder
 
 
 def test_no_worker_outlives_its_run(tmp_path: Path) -> None:
@@ -48,3 +51,25 @@ def test_a_worker_that_is_slow_to_end_is_waited_for(
     with Project(Definitions([one]), root=tmp_path) as project:
         assert project.materialize().ok
         assert [t.name for t in threading.enumerate() if t.name.startswith("worker")] == []
+
+
+def test_no_step_is_leased_by_two_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second lease would fence the first off."""
+    asked: list[tuple[str, str]] = []
+    call = Recorder.call
+
+    def slowly(recorder: Recorder, operation: Operation) -> Any:
+        if isinstance(operation, Acquire):
+            asked.extend(operation.slots)
+            time.sleep(0.1)
+        return call(recorder, operation)
+
+    monkeypatch.setattr(Recorder, "call", slowly)
+
+    @asset(partitions=static(["a", "b", "c", "d"]))
+    def numbers() -> pa.Table:
+        return pa.table({"x": [1, 2]})
+
+    with Project(Definitions([numbers]), root=tmp_path) as project:
+        assert project.materialize(jobs=2).ok
+    assert sorted(asked) == [("numbers", key) for key in "abcd"]

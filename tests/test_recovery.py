@@ -15,6 +15,7 @@ from assets_core.asset import Definitions, Out, asset, multi_asset
 from assets_core.contracts import Acquire, Lease, Staged
 from assets_core.dataversion import data_version
 from assets_core.errors import LeaseLostError, StorageError
+from assets_core.execute.engine import RESULTS
 from assets_core.execute.facts import fact_to_json
 from assets_core.execute.recovery import expose, settle
 from assets_core.project import Project
@@ -191,6 +192,22 @@ def test_outputs_that_are_published_before_another_fails_are_recorded(
         monkeypatch.setattr(manager, "publish", fails_for_b)
         assert here.materialize().counts["failed"] == 2
         assert here.load("a").equals(rows(1))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_sweep_after_a_failure_keeps_what_the_run_published(tmp_path: Path, store: str) -> None:
+    @asset
+    def good() -> pa.Table:
+        return rows(1)
+
+    @asset
+    def bad(good: pa.Table) -> pa.Table:
+        raise ValueError(good)
+
+    managers = {"default": STORES[store]()}
+    with Project(Definitions([good, bad], io_managers=managers), root=tmp_path) as here:
+        assert here.materialize().counts == {**dict.fromkeys(RESULTS, 0), "done": 1, "failed": 1}
+        assert here.load("good").equals(rows(1))
 
 
 @pytest.mark.parametrize("store", STORES)
