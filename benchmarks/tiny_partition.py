@@ -5,6 +5,9 @@ input with ``pq.read_table``, write with ``pq.write_table``, fsync of file and f
 SQLite commit each. Both run interleaved in one process, so that a noisy machine hits both.
 
     python benchmarks/tiny_partition.py [--partitions 100 1000 10000] [--rounds 5] [--json]
+        [--peers PYTHON]
+
+With ``--peers``, an interpreter in which Luigi and Dagster are installed, these do the same work.
 
 Goals: at most 1.2 × the floor with one job, 1.0 × with two, flat as the number of steps grows.
 """
@@ -17,6 +20,7 @@ import os
 import shutil
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -119,12 +123,27 @@ def measure(steps: int, rounds: int) -> dict[str, float]:
     return {"steps": steps, **out}
 
 
+def peers(python: str, floor_ms: float, steps: int) -> None:
+    """Print what other orchestrators take for the same work, where they are installed."""
+    for name in ("luigi", "dagster"):
+        few = steps if name == "luigi" else max(steps // 10, 10)
+        with tempfile.TemporaryDirectory(dir=os.environ.get("BENCHMARK_DIR")) as folder:
+            words = [python, str(Path(__file__).with_name("peers.py")), name, str(few), folder]
+            said = subprocess.run(words, capture_output=True, text=True, check=False)
+        if said.returncode:
+            print(f"{name}: {said.stderr.strip().splitlines()[-1]}")
+            continue
+        took = float(said.stdout.split()[-1]) * 1e3
+        print(f"{name:<8} {few:>6,} steps: {took:>8.2f} ms each, {took / floor_ms:.1f} × the floor")
+
+
 def main() -> None:
     """Print the figures beside the goals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--partitions", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter with Luigi and Dagster")
     options = parser.parse_args()
     results = [measure(steps, options.rounds) for steps in options.partitions]
     if options.json:
@@ -137,6 +156,8 @@ def main() -> None:
             f"{r['two_ms']:>9.2f} {r['two_ratio']:>6.2f}"
         )
     print("goals: one job at most 1.20, two jobs at most 1.00, flat")
+    if options.peers:
+        peers(options.peers, results[-1]["floor_ms"], 1_000)
 
 
 if __name__ == "__main__":
