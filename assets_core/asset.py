@@ -20,6 +20,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from assets_core.checks import Check
+from assets_core.deferring import deferred, refuse
 from assets_core.durations import parse_duration
 from assets_core.errors import DefinitionError, OutputError
 from assets_core.partitions import (
@@ -76,6 +77,7 @@ class Retry:
     on: type[BaseException] | tuple[type[BaseException], ...] = Exception
     never_on: type[BaseException] | tuple[type[BaseException], ...] = BUGS
 
+    @deferred(lambda: None)
     def __post_init__(self) -> None:
         if self.max < 0:
             raise DefinitionError(
@@ -124,6 +126,7 @@ class Freshness:
     lands_within: str | float | timedelta
     warn_within: str | float | timedelta | None = None
 
+    @deferred(lambda: None)
     def __post_init__(self) -> None:
         lands = parse_duration(self.lands_within)
         if self.warn_within is not None and parse_duration(self.warn_within) > lands:
@@ -312,7 +315,16 @@ def _running() -> CodeType:
 
 
 def _references(depends_on: Iterable[str | Asset | Reference]) -> tuple[Reference, ...]:
-    return tuple(as_reference(upstream) for upstream in depends_on)
+    found = (_reference_or_none(upstream) for upstream in depends_on)
+    return tuple(reference for reference in found if reference is not None)
+
+
+def _reference_or_none(upstream: Any) -> Reference | None:
+    try:
+        return as_reference(upstream)
+    except DefinitionError as error:
+        refuse(error)
+        return None
 
 
 def as_reference(upstream: str | Asset | Reference | PartitionMapping) -> Reference:
@@ -339,21 +351,23 @@ def _description(function: Callable[..., Any], given: str) -> str:
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as users write them → fields of `Asset`."""
+    """Options as users write them → fields of `Asset`; those refused are left out."""
     _refuse_misspelt(options)
-    settings = {name: value for name, value in options.items() if value is not None}
+    settings = {n: value for n, value in options.items() if value is not None and n in _OPTIONS}
     for name in ("tags", "checks", "exclude", "libraries"):
         if name in settings:
             settings[name] = _as_tuple(settings[name], name)
     if "depends_on" in settings:
         settings["depends_on"] = _references(_as_tuple(settings["depends_on"], "depends_on"))
     if "inputs" in settings:
-        settings["inputs"] = {n: as_reference(r) for n, r in settings["inputs"].items()}
+        found = {name: _reference_or_none(r) for name, r in settings["inputs"].items()}
+        settings["inputs"] = {name: r for name, r in found.items() if r is not None}
     _refuse_unknown(settings)
     _refuse_other_kinds(settings)
     return settings
 
 
+@deferred(tuple)
 def _as_tuple(value: Any, name: str) -> tuple[Any, ...]:
     if isinstance(value, (str, Asset, Reference, Check)):
         raise DefinitionError(f"{name}={value!r} is one value.", hint=f"Write {name}=[…].")
@@ -372,9 +386,11 @@ def _refuse_misspelt(options: Mapping[str, Any]) -> None:
         if name not in _OPTIONS:
             close = difflib.get_close_matches(name, _OPTIONS, n=1)
             known = f"There are: {', '.join(_OPTIONS)}."
-            raise DefinitionError(
-                f"There is no option {name!r}.",
-                hint=f"Did you mean {close[0]!r}?" if close else known,
+            refuse(
+                DefinitionError(
+                    f"There is no option {name!r}.",
+                    hint=f"Did you mean {close[0]!r}?" if close else known,
+                )
             )
 
 
@@ -385,29 +401,36 @@ _KINDS: Mapping[str, tuple[type, str]] = {
 }
 
 
-def _refuse_other_kinds(settings: Mapping[str, Any]) -> None:
+def _refuse_other_kinds(settings: dict[str, Any]) -> None:
     for name, (kind, example) in _KINDS.items():
         if name in settings and not isinstance(settings[name], kind):
-            raise DefinitionError(
-                f"{name}={settings[name]!r} is no {kind.__name__}.",
-                hint=f"Write {name}={example}, for example.",
+            refuse(
+                DefinitionError(
+                    f"{name}={settings.pop(name)!r} is no {kind.__name__}.",
+                    hint=f"Write {name}={example}, for example.",
+                )
             )
 
 
 _CHOICES = {"schema": SchemaPolicy, "executor": Executor}
 
 
-def _refuse_unknown(settings: Mapping[str, Any]) -> None:
+def _refuse_unknown(settings: dict[str, Any]) -> None:
     for name, choices in _CHOICES.items():
         if name in settings and settings[name] not in typing.get_args(choices):
-            raise DefinitionError(
-                f"{name}={settings[name]!r} is not known.",
-                hint=f"One of {', '.join(typing.get_args(choices))}.",
+            refuse(
+                DefinitionError(
+                    f"{name}={settings.pop(name)!r} is not known.",
+                    hint=f"One of {', '.join(typing.get_args(choices))}.",
+                )
             )
     limit = settings.get("max_rejected")
     if limit is not None and not 0 <= limit <= 1:
-        raise DefinitionError(
-            f"max_rejected={limit!r} is not a fraction.", hint="0.01 allows one row in a hundred."
+        refuse(
+            DefinitionError(
+                f"max_rejected={settings.pop('max_rejected')!r} is not a fraction.",
+                hint="0.01 allows one row in a hundred.",
+            )
         )
 
 
@@ -550,6 +573,7 @@ def _caller() -> Any:
     return frame
 
 
+@deferred(lambda: " ".join(("SELECT", "1")))  # a text of its own, unlike any other
 def _read_sql(query: str | Path, where: Location) -> str:
     is_file = isinstance(query, Path) or (query.endswith(".sql") and "\n" not in query)
     if not is_file:
@@ -574,7 +598,7 @@ def multi_asset(outs: Mapping[str, Out] | Sequence[str], /, **options: Any) -> A
     """
     outputs = dict(outs) if isinstance(outs, Mapping) else {name: Out() for name in outs}
     if not outputs:
-        raise DefinitionError("multi_asset() names no asset.", hint="Give at least one name.")
+        refuse(DefinitionError("multi_asset() names no asset.", hint="Give at least one name."))
     return lambda fn: _declare_several(fn, outputs, options)
 
 
@@ -626,16 +650,19 @@ class Group:
         schema: SchemaPolicy | None = None,
     ) -> None:
         self.name = name
-        self.tags = tuple(tags)
-        self.defaults = {
+        defaults = {
             "partitions": partitions,
             "io": io,
             "owner": owner,
+            "tags": tags,
             "retry": retry,
             "freshness": freshness,
             "executor": executor,
             "schema": schema,
         }
+        # Told once, where the group stands, and not of each of its assets.
+        self.defaults = _settings(defaults)
+        self.tags: tuple[str, ...] = self.defaults.pop("tags")
 
     def __repr__(self) -> str:
         return f"Group({self.name!r})"
@@ -647,7 +674,7 @@ class Group:
     def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in options.items() if value is not None}
         merged = {**self.defaults, **given, "group": given.get("group", self.name)}
-        merged["tags"] = (*self.tags, *given.get("tags", ()))
+        merged["tags"] = (*self.tags, *_as_tuple(given.get("tags", ()), "tags"))
         return merged
 
     def asset(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -659,7 +686,7 @@ class Group:
         """`source` with this group's defaults."""
         merged = self._options(options)
         for not_for_sources in ("io", "retry", "executor", "schema"):
-            merged.pop(not_for_sources)
+            merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)
 
     def sql(self, name: str, query: str | Path, /, **options: Any) -> Asset:

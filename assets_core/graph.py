@@ -16,6 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from assets_core.asset import Asset, Signature, read_signature
+from assets_core.deferring import Collected
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.partitions import PartitionMapping, PartitionsDefinition, default_mapping
 from assets_core.sql import tables_of
@@ -76,6 +77,18 @@ class Graph:
         Raises DefinitionError holding every problem found.
         """
         return _Builder(list(assets), io_managers).build()
+
+    @staticmethod
+    def report(
+        assets: Iterable[Asset], io_managers: Collection[str], found: Collected
+    ) -> DefinitionError:
+        """What was found while loading, with what the graph finds, as one error.
+
+        What does not fit only because a stand-in or a missing module is in its way is left out.
+        """
+        builder = _Builder(list(assets), io_managers, found=found)
+        builder.examine()
+        return DefinitionError.report([*found.problems, *builder.problems])
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -207,18 +220,23 @@ class _Builder:
     io_managers: Collection[str]
     problems: list[DefinitionError] = field(default_factory=list)
     folded: dict[str, str] = field(default_factory=dict)
+    found: Collected = field(default_factory=Collected)
 
     def build(self) -> Graph:
+        assets, order = self.examine()
+        if self.problems:
+            raise DefinitionError.report(self.problems)
+        return Graph(assets, order, {n: op for op in order for n in op.outputs}, _readers(order))
+
+    def examine(self) -> tuple[dict[str, Asset], tuple[Op, ...]]:
+        """Everything in order, as far as it goes; `problems` says how far."""
         assets = self._unique()
         # One walk over an op serves all the assets that it makes.
         ops = [self._op(a, assets) for a in assets.values() if self._is_first(a, assets)]
         for asset in assets.values():
             self._check_asset(asset)
         found = [op for op in ops if op is not None]
-        order = self._ordered(found)
-        if self.problems:
-            raise DefinitionError.report(self.problems)
-        return Graph(assets, order, {n: op for op in order for n in op.outputs}, _readers(order))
+        return assets, self._ordered(found)
 
     def problem(self, asset: Asset, message: str, hint: str = "", **facts: object) -> None:
         named = {"asset": f"{asset.name}  ({asset.location})", **facts}
@@ -279,6 +297,8 @@ class _Builder:
     def _inputs(
         self, asset: Asset, signature: Signature, assets: Mapping[str, Asset]
     ) -> tuple[Input, ...]:
+        if self.found.stands_in(asset.sql):
+            return ()
         wanted: list[tuple[str, str, PartitionMapping | None, Any, bool]] = []
         if asset.kind == "sql":
             # DuckDB does not tell upper from lower case, and neither may two names of assets.
@@ -330,6 +350,8 @@ class _Builder:
     ) -> Input | None:
         name, upstream_name, mapping, annotation, data = item
         upstream = assets.get(upstream_name)
+        if upstream is None and self.found.incomplete:
+            return None
         if upstream is None:
             close = difflib.get_close_matches(upstream_name, list(assets), n=1, cutoff=0.6)
             meant = f"Did you mean {close[0]!r}? Name" if close else "Name"
@@ -344,6 +366,8 @@ class _Builder:
         same = upstream_name == asset.name or upstream_name in asset.siblings
         chosen = mapping or default_mapping(asset.partitions, upstream.partitions)
         misfit = chosen.check(asset.partitions, upstream.partitions, same_asset=same)
+        if misfit and self._excused(mapping, asset.partitions, upstream.partitions):
+            return None
         if misfit:
             self.problem(
                 asset,
@@ -355,6 +379,11 @@ class _Builder:
         if data and asset.kind == "python" and upstream.kind != "source":
             self._check_annotation(asset, name, annotation)
         return Input(name, upstream_name, chosen, annotation, data)
+
+    def _excused(self, mapping: object, *definitions: PartitionsDefinition) -> bool:
+        """Whether what does not fit is, or holds, only a stand-in."""
+        parts = [part for d in definitions for _, part in getattr(d, "parts", ())]
+        return self.found.stands_in(mapping, *definitions, *parts)
 
     def _check_annotation(self, asset: Asset, name: str, annotation: Any) -> None:
         if not can_supply(annotation):

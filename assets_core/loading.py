@@ -9,13 +9,14 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from assets_core.asset import Asset, Definitions, Location, MultiAsset, declared_in
+from assets_core.asset import Asset, Definitions, Location, MultiAsset, declared_in, forget
+from assets_core.deferring import Collected, as_definition, collecting
 from assets_core.errors import AssetsError, DefinitionError, UsageError
 from assets_core.sql import known_tables, remember_tables
 
@@ -26,19 +27,34 @@ def load_definitions(module: str, root: Path) -> Definitions:
     A module-level `Definitions` gives IO managers, resources and config; where it lists no assets
     (or there is none), they are all that the module, or any module of the package, declares.
 
-    Raises UsageError when there is no such module, DefinitionError when importing it fails.
+    Raises UsageError when there is no such module, DefinitionError with everything that is wrong
+    in what the modules declare, or in importing them.
     """
-    modules = list(_import(module, root))
+    definitions, found = gather(module, root)
+    if found.problems:
+        raise DefinitionError.report(found.problems)
+    return definitions
+
+
+def gather(module: str, root: Path) -> tuple[Definitions, Collected]:
+    """As `load_definitions`, with the problems put down instead of raised.
+
+    A module that fails to import does not keep the others of its package from being loaded.
+    """
+    found, before = Collected(), set(sys.modules)
+    with collecting(found):
+        modules = list(_import(module, root, found))
     own = [value for m in modules for value in vars(m).values() if isinstance(value, Definitions)]
     given = list({id(value): value for value in own}.values())
     if len(given) > 1:
-        raise DefinitionError(
-            f"{module!r} holds {len(given)} Definitions objects.", hint="Keep one of them."
-        )
+        held = f"{module!r} holds {len(given)} Definitions objects."
+        found.add(DefinitionError(held, hint="Keep one of them."))
     definitions = given[0] if given else Definitions()
-    if definitions.assets is not None:
-        return definitions
-    return replace(definitions, assets=_assets_of(modules))
+    if definitions.assets is None:
+        definitions = replace(definitions, assets=_assets_of(modules))
+    if found.problems:
+        _unload(sys.modules.keys() - before, root)
+    return definitions, found
 
 
 _PARSED = "parsed-sql.json"
@@ -79,14 +95,44 @@ def _assets_of(modules: list[ModuleType]) -> list[Asset]:
     return list(found.values())
 
 
-def _import(module: str, root: Path) -> Iterator[ModuleType]:
+def _import(module: str, root: Path, found: Collected) -> Iterator[ModuleType]:
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    top = _import_one(_dotted(module, root), module, root)
+    top = _import_or_note(_dotted(module, root), module, root, found)
+    if top is None:
+        return
     yield top
-    for info in pkgutil.walk_packages(getattr(top, "__path__", ()), prefix=f"{top.__name__}."):
+    # A subpackage that fails is imported, and its failure noted, here: not by the walk.
+    walk = pkgutil.walk_packages(
+        getattr(top, "__path__", ()), prefix=f"{top.__name__}.", onerror=lambda _: None
+    )
+    for info in walk:
         if info.name.rpartition(".")[2] != "__main__":
-            yield _import_one(info.name, module, root)
+            one = _import_or_note(info.name, module, root, found)
+            if one is not None:
+                yield one
+
+
+def _import_or_note(name: str, module: str, root: Path, found: Collected) -> ModuleType | None:
+    try:
+        return _import_one(name, module, root)
+    except DefinitionError as error:
+        place = error.facts.get("at")
+        # A module that imports a broken one breaks at the same place: told once.
+        if place is None or all(known.facts.get("at") != place for known in found.problems):
+            found.add(error)
+    found.incomplete = True
+    return None
+
+
+def _unload(names: Iterable[str], root: Path) -> None:
+    """Forget the project's own modules of these: stand-ins in them must not outlive the report."""
+    for name in names:
+        file = Path(getattr(sys.modules[name], "__file__", None) or "/")
+        installed = {"site-packages", "dist-packages"} & set(file.parts)
+        if file.resolve().is_relative_to(root.resolve()) and not installed:
+            del sys.modules[name]
+            forget(name)
 
 
 def _dotted(module: str, root: Path) -> str:
@@ -117,7 +163,9 @@ def _import_one(name: str, module: str, root: Path) -> ModuleType:
         found = importlib.import_module(name)
     except AssetsError as error:
         _say_where(error)
-        raise
+        if isinstance(error, DefinitionError):
+            raise
+        raise as_definition(error) from error.__cause__
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise _not_found(module, root) from None

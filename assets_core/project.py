@@ -108,8 +108,7 @@ class Project:
         self._given_config = dict(config or {})
         self._recovered: list[Recovered] = []
         self.code_warnings: dict[str, tuple[str, ...]] = {}
-        names = {"default", *definitions.io_managers, *settings.io}
-        self.graph = Graph.build(definitions.flat(), names)
+        self.graph = Graph.build(definitions.flat(), _io_names(definitions, settings))
 
     @classmethod
     def from_module(
@@ -125,14 +124,16 @@ class Project:
 
         Settings are looked for in ``root`` (the working directory unless given) and above.
         """
-        from assets_core.loading import load_definitions, parsed_queries
+        from assets_core.loading import gather, parsed_queries
 
         found = find(Path(root or ".").resolve())
         given = {"module": module, "state": state, "environment": environment}
         settings = load_settings(found, given=given)
-        definitions = load_definitions(settings.module, found.root)
+        definitions, wrong = gather(settings.module, found.root)
         origin = Origin(settings.module, str(found.root), settings.environment, dict(config or {}))
         with parsed_queries(found.root / FOLDER):
+            if wrong.problems:
+                raise Graph.report(definitions.flat(), _io_names(definitions, settings), wrong)
             return cls(
                 definitions, root=found.root, config=config, settings=settings, origin=origin
             )
@@ -686,6 +687,10 @@ def command_of(select: Select, partitions: Any, force: bool, include_open: bool)
         words += ["--partitions" if ".." in str(key) else "--partition", str(key)]
     words += [*(["--force"] if force else []), *(["--include-open"] if include_open else [])]
     return " ".join(shlex.quote(word) for word in words)
+
+
+def _io_names(definitions: Definitions, settings: Settings) -> set[str]:
+    return {"default", *definitions.io_managers, *settings.io}
 
 
 def _io_type(kind: str, name: str) -> Any:

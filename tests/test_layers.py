@@ -32,7 +32,7 @@ LAYERS = (
         "records",
         "partitions",
     ),
-    ("hashing", "durations", "faults"),
+    ("hashing", "durations", "faults", "deferring"),
     ("errors",),
 )
 

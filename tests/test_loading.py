@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from assets_core import Project, asset, lag
 from assets_core.errors import DefinitionError, UsageError
 from assets_core.loading import load_definitions
 
@@ -132,3 +134,154 @@ def test_parsed_queries_are_kept_and_the_parser_is_not_imported_again(tmp_path: 
         for _ in range(2)
     ]
     assert told == ["('orders',) True", "('orders',) False"]
+
+
+# --------------------------------------------------------------------------------------------
+# Everything that is wrong, in one report
+
+
+WRONG = """
+from pathlib import Path
+from typing import Annotated
+import pyarrow as pa
+from assets_core import Freshness, Group, Retry, asset, daily, dynamic, lag, last, multi_asset
+from assets_core import not_null, product, row_count, source, sql_asset, static, window
+
+DAYS = daily("2024-01-01")
+
+@asset(partitions=daily("2024-01-01", timezone="Europe/Berlinn"))
+def zone(orders: Annotated[pa.Table, last(7)]): ...
+
+@asset(partitions=DAYS)
+def orders(): ...
+
+@asset(partitions=DAYS)
+def none_before(orders: Annotated[pa.Table, lag(0)]): ...
+
+@asset(partitions=DAYS, retry=Retry(-1), schema="evlove", owner="me")
+def several(orders: pa.Table): ...
+
+@asset(partitons=DAYS)
+def misspelt(): ...
+
+@asset(partitions=static(["a", "b", "a"]), checks=[not_null(), row_count(min=-1)])
+def keys(): ...
+
+@asset(partitions=product(date=DAYS), max_rejected=3)
+def one_dimension(orders: pa.Table): ...
+
+@asset(freshness=Freshness("8h", warn_within="9h"), depends_on=[3])
+def late(): ...
+
+totals = sql_asset("totals", "nowhere.sql", partitions=DAYS)
+
+@asset(partitions=DAYS)
+def reads_window(orders: Annotated[pa.Table, window(1, -2)]): ...
+
+@asset
+def orders_again(order): ...
+"""
+
+
+def report(module: str, root: Path) -> list[str]:
+    with pytest.raises(DefinitionError) as caught:
+        Project.from_module(module, root=root)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_every_wrong_line_of_a_module_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "wrong_lines.py").write_text(WRONG)
+    found = report("wrong_lines", tmp_path)
+    expected = [
+        "Berlinn",
+        "lag(0)",
+        "Retry(max=-1)",
+        "schema='evlove'",
+        "no option 'partitons'",
+        "holds 'a' twice",
+        "not_null",
+        "row_count",
+        "two dimensions",
+        "max_rejected=3",
+        "warn_within=9h",
+        "3 does not name an upstream",
+        "nowhere.sql",
+        "window(1, -2)",
+        "depends on an unknown asset",
+    ]
+    assert len(found) == len(expected), "\n\n".join(found)
+    for text in expected:
+        assert any(text in problem for problem in found), text
+
+
+def test_each_reported_line_says_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "placed_lines.py").write_text(WRONG)
+    lines = WRONG.splitlines()
+    for problem in report("placed_lines", tmp_path):
+        match = re.search(r"placed_lines\.py:(\d+)", problem)
+        assert match is not None, problem
+        assert lines[int(match[1]) - 1].strip(), problem
+
+
+def test_wrong_lines_of_several_modules_are_reported_together(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        **{
+            "many_defs/__init__": "",
+            "many_defs/a": "from assets_core import lag\nx = lag(0)\n",
+            "many_defs/b": "from .c import nothing\n",
+            "many_defs/c": "y = 1 / 0\n",
+            "many_defs/d": "from assets_core import asset\n@asset(name='1 2')\ndef d(): ...\n",
+            "many_defs/sub/__init__": "raise ValueError('no')",
+        },
+    )
+    found = report("many_defs", tmp_path)
+    texts = ["lag(0)", "division by zero", "can't be an asset's name", "ValueError: no"]
+    for text in texts:
+        assert any(text in problem for problem in found), text
+    assert len(found) == len(texts)  # b breaks where c does, which it imports
+
+
+def test_what_a_broken_module_would_declare_is_not_called_unknown(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        **{
+            "half_defs/__init__": "",
+            "half_defs/a": "y = 1 / 0\nfrom assets_core import asset\n@asset\ndef a(): ...\n",
+            "half_defs/b": "from assets_core import asset\n@asset\ndef b(a): ...\n",
+        },
+    )
+    (problem,) = report("half_defs", tmp_path)
+    assert "division by zero" in problem
+
+
+def test_a_wrong_declaration_fails_at_once_outside_of_loading() -> None:
+    with pytest.raises(DefinitionError):
+        lag(0)
+    with pytest.raises(DefinitionError):
+        asset(schema="evlove")(lambda: None)  # type: ignore[call-overload]
+
+
+def test_definitions_mended_in_the_same_process_are_loaded_anew(tmp_path: Path) -> None:
+    path = tmp_path / "mended_defs.py"
+    path.write_text("from assets_core import asset\n@asset(schema='x')\ndef a(): ...\n")
+    report("mended_defs", tmp_path)
+    path.write_text("from assets_core import asset\n@asset(schema='strict')\ndef a(): ...  # ok\n")
+    with Project.from_module("mended_defs", root=tmp_path) as project:
+        assert project.graph.assets["a"].schema == "strict"
+
+
+def test_a_wrong_default_of_a_group_is_told_once(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        group_defs="""
+        from assets_core import Group
+        g = Group("g", schema="evlove")
+        @g.asset
+        def a(): ...
+        @g.asset
+        def b(): ...
+        """,
+    )
+    (problem,) = report("group_defs", tmp_path)
+    assert "group_defs.py:3" in problem

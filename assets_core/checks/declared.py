@@ -22,6 +22,7 @@ from assets_core.checks.words import (
     shortened,
     span,
 )
+from assets_core.deferring import deferred
 from assets_core.durations import Duration, parse_duration
 from assets_core.errors import DefinitionError, UsageError
 
@@ -94,6 +95,7 @@ class NotNull(Check):
         return f"every row has {listed(self.columns, 'and')}"
 
 
+@deferred(lambda: Check(name="?"))
 def not_null(*columns: str, severity: Severity = "error", name: str = "") -> Check:
     """No row has a null in any of these columns.
 
@@ -116,6 +118,7 @@ class Unique(Check):
         return f"no two rows have the same {listed(self.columns, 'and')}"
 
 
+@deferred(lambda: Check(name="?"))
 def unique(*columns: str, severity: Severity = "error", name: str = "") -> Check:
     """No two rows have the same values in all of these columns. Exact at any size.
 
@@ -137,6 +140,7 @@ class RowCount(Check):
         return f"there are {span(self.min, self.max)} rows"
 
 
+@deferred(lambda: Check(name="?"))
 def row_count(
     min: int | None = None,
     max: int | None = None,
@@ -170,6 +174,7 @@ class InRange(Check):
         return f"{self.column} is {span(plain_value(self.min), plain_value(self.max))}{but}"
 
 
+@deferred(lambda: Check(name="?"))
 def in_range(
     column: str,
     min: Any = None,
@@ -215,6 +220,7 @@ class AcceptedValues(Check):
         return f"{self.column} is {listed([repr(plain_value(v)) for v in self.values], 'or')}"
 
 
+@deferred(lambda: Check(name="?"))
 def accepted_values(
     column: str, values: Iterable[Any], *, severity: Severity = "error", name: str = ""
 ) -> Check:
@@ -246,6 +252,7 @@ class FreshnessOfColumn(Check):
         return f"the newest {self.column} lies within {self.within} of the partition's end"
 
 
+@deferred(lambda: Check(name="?"))
 def freshness_of_column(
     column: str, within: Duration, *, severity: Severity = "error", name: str = ""
 ) -> Check:
@@ -273,6 +280,7 @@ class SqlCheck(Check):
         return f"this query finds nothing wrong: {' '.join(self.query.split())}"
 
 
+@deferred(lambda: Check(name="?"))
 def sql(query: str, *, severity: Severity = "error", name: str = "") -> Check:
     """A DuckDB query over the staged rows, which it names ``this``.
 
@@ -311,6 +319,7 @@ class FunctionCheck(Check):
         return (type(self).__name__, self.name, self.severity, where)
 
 
+@deferred(lambda: Check(name="?"))
 def check(
     function: Callable[..., Any] | None = None, *, severity: Severity = "error", name: str = ""
 ) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from datetime import timezone as fixed_zone
 
+from assets_core.deferring import deferred
 from assets_core.durations import parse_duration
 from assets_core.errors import DefinitionError
 from assets_core.partitions.definitions import (
@@ -84,6 +85,12 @@ def _window_start(
     return _midnight(calendar.first_day(calendar.index(label.date()))) + shift
 
 
+def _some_windows(granularity: str) -> TimeWindows:
+    """What stands in for windows that were declared wrongly."""
+    cron = "0 0 * * *" if granularity == "cron" else ""
+    return TimeWindows(granularity, datetime(2000, 1, 1), None, "UTC", 0, cron)
+
+
 def _comes_twice(moment: datetime) -> bool:
     return moment.replace(fold=0).utcoffset() != moment.replace(fold=1).utcoffset()
 
@@ -92,6 +99,7 @@ def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day)
 
 
+@deferred(lambda: _some_windows("hourly"))
 def hourly(
     start: Moment,
     end: Moment | None = None,
@@ -108,6 +116,7 @@ def hourly(
     return _time_windows("hourly", start, end, timezone, offset)
 
 
+@deferred(lambda: _some_windows("daily"))
 def daily(
     start: Moment,
     end: Moment | None = None,
@@ -119,6 +128,7 @@ def daily(
     return _time_windows("daily", start, end, timezone, offset)
 
 
+@deferred(lambda: _some_windows("weekly"))
 def weekly(
     start: Moment,
     end: Moment | None = None,
@@ -130,6 +140,7 @@ def weekly(
     return _time_windows("weekly", start, end, timezone, offset)
 
 
+@deferred(lambda: _some_windows("monthly"))
 def monthly(
     start: Moment,
     end: Moment | None = None,
@@ -141,6 +152,7 @@ def monthly(
     return _time_windows("monthly", start, end, timezone, offset)
 
 
+@deferred(lambda: _some_windows("quarterly"))
 def quarterly(
     start: Moment,
     end: Moment | None = None,
@@ -152,6 +164,7 @@ def quarterly(
     return _time_windows("quarterly", start, end, timezone, offset)
 
 
+@deferred(lambda: _some_windows("yearly"))
 def yearly(
     start: Moment,
     end: Moment | None = None,
@@ -163,6 +176,7 @@ def yearly(
     return _time_windows("yearly", start, end, timezone, offset)
 
 
+@deferred(lambda: _some_windows("cron"))
 def cron_windows(
     expression: str, start: Moment, end: Moment | None = None, *, timezone: str = "UTC"
 ) -> TimeWindows:
@@ -171,6 +185,7 @@ def cron_windows(
     return _time_windows("cron", start, end, timezone, 0, expression)
 
 
+@deferred(lambda: Static(("?",)))
 def static(values: Iterable[str], *, name: str = "partition") -> Static:
     """A partition per named value.
 
@@ -185,11 +200,13 @@ def static(values: Iterable[str], *, name: str = "partition") -> Static:
     return Static(keys, _dimension(name))
 
 
+@deferred(lambda: Dynamic("unnamed"))
 def dynamic(name: str) -> Dynamic:
     """A partition per key registered under ``name`` at run time."""
     return Dynamic(_dimension(name))
 
 
+@deferred(lambda: Product((("unnamed", Static(("?",))),)))
 def product(**dimensions: PartitionsDefinition) -> Product:
     """Every combination of several dimensions, keyed ``2024-01-01|EWR`` in the order given.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from assets_core.deferring import deferred
 from assets_core.errors import DefinitionError
 from assets_core.partitions.definitions import (
     Dynamic,
@@ -174,16 +175,19 @@ def identity() -> PartitionMapping:
     return Same()
 
 
+@deferred(lambda: TimeShift("lag", 1))
 def lag(n: int) -> TimeShift:
     """The upstream windows ``n`` before the reader's own."""
     return TimeShift("lag", _count(n, "lag", least=1))
 
 
+@deferred(lambda: TimeShift("last", 1))
 def last(n: int) -> TimeShift:
     """The ``n`` upstream windows that end with the reader's own."""
     return TimeShift("last", _count(n, "last", least=1))
 
 
+@deferred(lambda: TimeShift("window", 1))
 def window(before: int, after: int = 0) -> TimeShift:
     """Upstream windows from ``before`` before to ``after`` after the reader's own.
 
