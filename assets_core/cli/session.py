@@ -16,6 +16,7 @@ from assets_core.cli.screen import stderr
 if TYPE_CHECKING:
     import typer
 
+    from assets_core.plan import Plan
     from assets_core.project import Project
 
 SHARED = ("module", "root", "environment", "state")
@@ -96,6 +97,20 @@ def say_code_warnings(loaded: Project) -> None:
         screen.line(f"Code version of {text}", "yellow")
     if len(found) > _MOST_WARNINGS:
         screen.line(f"and {len(found) - _MOST_WARNINGS:,} more; see: assets doctor", "yellow")
+
+
+def fail_unseen(made: Plan) -> None:
+    """End with exit code 1 after a plan over sources that could not be looked at, telling where."""
+    if not made.sightings.errors:
+        return
+    import typer
+
+    from assets_core.execute.engine import user_traceback
+
+    told = dict.fromkeys(user_traceback(error) or str(error) for _, _, error in made.unseen())
+    for text in list(told)[:_MOST_WARNINGS]:
+        stderr().line(text.rstrip())
+    raise typer.Exit(1)
 
 
 def line_of(ctx: typer.Context, command: str, words: Iterable[tuple[str, object]]) -> str:

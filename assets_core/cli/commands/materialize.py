@@ -13,7 +13,7 @@ from assets_core.cli.codes import STOPPED
 from assets_core.cli.commands.plan import print_plan
 from assets_core.cli.completing import complete_run
 from assets_core.cli.screen import print_json, stderr, stdout
-from assets_core.cli.session import line_of, project, say_code_warnings, say_recovered
+from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
 from assets_core.errors import UsageError
 from assets_core.observe.format import count, reference
 
@@ -103,6 +103,7 @@ def materialize(
         say_code_warnings(loaded)
         if dry_run:
             print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
+            fail_unseen(made)
             return
         if made.idle and not as_json:
             left = f"built since run {resume}" if resume else "fresh"

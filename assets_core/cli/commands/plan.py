@@ -9,7 +9,7 @@ import typer
 
 from assets_core.cli import options
 from assets_core.cli.screen import Screen, print_json, stdout
-from assets_core.cli.session import project, say_code_warnings, say_recovered
+from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
 from assets_core.observe.format import count, one_line
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def plan(
             _print_each(stdout(), made)
         else:
             print_plan(stdout(), made)
+        fail_unseen(made)
 
 
 def print_plan(screen: Screen, made: Plan) -> None:
