@@ -487,7 +487,8 @@ def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         libraries: installed distributions whose version is part of the code version.
         executor: ``"process"`` for CPU-bound Python.
         schema: ``"evolve"`` accepts added, dropped and widened columns, ``"strict"`` none.
-        partition_column: a column whose values must lie inside the partition.
+        partition_column: a column whose values must lie inside the partition: dates, timestamps
+            or ISO text of these within its window, or text or numbers as its key writes them.
         max_rejected: the fraction of rows that may be set aside before the step fails.
         exclude: columns that do not count for the data version (a load time, say).
 

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from assets_core import Context, Definitions, Partition, asset, daily, static, yearly
+from assets_core import Context, Definitions, Partition, asset, daily, monthly, static, yearly
 from assets_core.partitions import PartitionsDefinition
 from assets_core.project import Project
 
@@ -76,6 +76,30 @@ def test_text_of_any_type_can_tell_the_day(project: Callable[..., Project], data
 def test_large_text_of_another_day_is_refused(project: Callable[..., Project]) -> None:
     strangers = pl.DataFrame({"c": [DAY, "2024-01-02"]})
     assert "lie outside partition" in _problem(project, DAYS, DAY, strangers)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("2024-02-01", True),
+        ("2024-02-29", True),
+        ("2024-02-10T05:00:00", True),
+        ("2024-02-29 23:59:59.5", True),
+        ("2024-02", True),
+        ("2024-03-01", False),
+        ("2024-01-31", False),
+        ("2024-03-01T00:00:00", False),
+        ("2024-02-30", False),
+        ("2024-2-3", False),
+        ("February", False),
+    ],
+)
+def test_a_month_takes_days_and_times_written_as_iso_text(
+    project: Callable[..., Project], text: str, inside: bool
+) -> None:
+    months = monthly("2024-01", "2024-04", timezone="Europe/Berlin")
+    problem = _problem(project, months, "2024-02", pa.table({"c": ["2024-02-03", text]}))
+    assert ("lie outside partition" in problem) == (not inside)
 
 
 def test_a_number_that_is_not_the_key_is_refused(project: Callable[..., Project]) -> None:

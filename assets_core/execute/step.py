@@ -419,6 +419,35 @@ def _inside(
     return guard
 
 
+_ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
+_ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?$"
+
+
+def _written_times(partition: Partition) -> Callable[[Any], Any]:
+    """Which texts are an ISO date, or a local date and time, within the partition's window.
+
+    A text that only looks like one, such as 2024-02-30, belongs nowhere.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dates, times = _membership(partition, pa.date32()), _membership(partition, pa.timestamp("s"))
+
+    def parsed(text: Any, pattern: str, form: str) -> Any:
+        plain = pc.if_else(pc.match_substring_regex(text, pattern), text, None)
+        plain = pc.replace_substring(pc.utf8_slice_codeunits(plain, 0, 19), "T", " ")
+        found = pc.strptime(plain, format=form, unit="s", error_is_null=True)
+        # Parsing lets 30 February pass for 1 March; writing it back tells.
+        return pc.if_else(pc.equal(pc.strftime(found, format=form), plain), found, None)
+
+    def belongs(text: Any) -> Any:
+        days = parsed(text, _ISO_DATE, "%Y-%m-%d").cast(pa.date32())
+        instants = parsed(text, _ISO_TIME, "%Y-%m-%d %H:%M:%S")
+        return pc.or_(pc.fill_null(dates(days), False), pc.fill_null(times(instants), False))
+
+    return belongs
+
+
 def _membership(partition: Partition, kind: pa.DataType) -> Callable[[Any], Any]:
     """Which values of a column belong to the partition."""
     import pyarrow as pa
@@ -431,7 +460,16 @@ def _membership(partition: Partition, kind: pa.DataType) -> Callable[[Any], Any]
     if partition.start is None or partition.end is None or not timed:
         # Text in any of its types, and numbers such as a year: as the key writes them.
         keys = {partition.key, *partition.dimensions.values()}
-        return lambda values: pc.is_in(values.cast(pa.string()), pa.array(sorted(keys)))
+        own = pa.array(sorted(keys))
+        if partition.start is None or pa.types.is_integer(kind):
+            return lambda values: pc.is_in(values.cast(pa.string()), own)
+        written = _written_times(partition)
+
+        def belongs(values: Any) -> Any:
+            text = values.cast(pa.string())
+            return pc.or_(pc.is_in(text, own), written(text))
+
+        return belongs
     if pa.types.is_date(kind):
         # A date has no time of day: it belongs when any of it lies in the window.
         first, last = partition.start.date(), _last_day(partition.end)
