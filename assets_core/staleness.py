@@ -15,7 +15,7 @@ import numpy as np
 from assets_core.graph import Graph, Input, Op
 from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64
 from assets_core.partitions import Edge, KeySpace
-from assets_core.records import NO_VERSION, InputRead, Version
+from assets_core.records import NO_VERSION, InputRead, Materialization, Version
 
 if TYPE_CHECKING:
     from assets_core.contracts import Columns, Snapshot
@@ -161,6 +161,21 @@ def input_tag(read: Input | InputRead) -> int:
     return hash64("input", read.name, read.asset)
 
 
+_OPEN = hash64("open window")
+
+
+def is_incomplete(fact: Materialization) -> bool:
+    """Whether a partition was built while its window was still open.
+
+    Its input digest is marked then, and so differs from that of the same inputs when the window
+    has closed: it is stale by itself. Nothing else is recorded of it.
+    """
+    if fact.kind == "observed":
+        return False
+    folded = fold_edges_one((input_tag(read), read.digest) for read in fact.inputs)
+    return fact.input_digest == combine_one(*folded, _OPEN)
+
+
 class Digests:
     """Input digests as the recorded data versions are now: whole columns, or one partition."""
 
@@ -194,13 +209,20 @@ class Digests:
     def column(self, op: Op) -> np.ndarray:
         """The input digests of all partitions of an op, uint64 (n, 2)."""
         sums = [(self.tag(i), self.wiring.edge(op, i).sum(self.shares(i.asset))) for i in op.inputs]
-        return fold_edges(sums, self.facts.spaces[op.name].n)
+        space = self.facts.spaces[op.name]
+        found = fold_edges(sums, space.n)
+        if space.closed < space.n:
+            still = found[space.closed :]
+            still[:] = combine(still, np.full(len(still), _OPEN, np.uint64))
+        return found
 
     def one(self, op: Op, ordinal: int) -> tuple[Version, list[Version]]:
         """One partition's input digest, and what each input contributed to it."""
         sums = [self._sum(op, read, ordinal) for read in op.inputs]
         tags = [self.tag(read) for read in op.inputs]
-        return fold_edges_one(zip(tags, sums, strict=True)), sums
+        folded = fold_edges_one(zip(tags, sums, strict=True))
+        is_open = ordinal >= self.facts.spaces[op.name].closed
+        return combine_one(*folded, _OPEN) if is_open else folded, sums
 
     def _sum(self, op: Op, read: Input, ordinal: int) -> Version:
         edge, shares = self.wiring.edge(op, read), self.shares(read.asset)
@@ -450,6 +472,9 @@ def _input_reasons(graph: Graph, digests: Digests, asset: str, ordinal: int) -> 
     partition = facts.spaces[asset].key(ordinal)
     reads = {r.name: r for r in facts.recall.reads(asset, partition)} if facts.recall else {}
     found: list[Reason] = []
+    closed = ordinal < facts.spaces[asset].closed
+    if closed and _was_open(op, reads, (int(own.digest[ordinal][0]), int(own.digest[ordinal][1]))):
+        found.append(Reason("closed", "its window was open when it was built"))
     for read, total in zip(op.inputs, sums, strict=True):
         before = reads.pop(read.name, None)
         if before is not None and before.asset == read.asset and before.digest == total:
@@ -459,6 +484,13 @@ def _input_reasons(graph: Graph, digests: Digests, asset: str, ordinal: int) -> 
     for gone in reads.values():
         found.append(Reason("input changed", f"no longer reads {gone.asset}", was=gone.asset))
     return found or [Reason("input changed", "another input digest")]
+
+
+def _was_open(op: Op, reads: Mapping[str, InputRead], digest: Version) -> bool:
+    if len(reads) < len(op.inputs):
+        return False
+    folded = fold_edges_one((input_tag(read), read.digest) for read in reads.values())
+    return digest == combine_one(*folded, _OPEN)
 
 
 def _moved(

@@ -99,9 +99,16 @@ def overlapping(down: KeySpace, up: KeySpace) -> list[list[int]]:
     """By comparing every pair of windows."""
     lows, highs = up.starts(), up.ends()
     return [
-        np.flatnonzero((lows < end) & (highs > start)).tolist()
+        np.flatnonzero((lows < end) & (highs > start) & visible(up, end)).tolist()
         for start, end in zip(down.starts().tolist(), down.ends().tolist(), strict=True)
     ]
+
+
+def visible(up: KeySpace, end: int) -> np.ndarray:
+    """What a reader whose window has that end may read: only an open one reads open windows."""
+    now = NOW.timestamp()
+    seen: np.ndarray = (up.ends() <= now) | (end > now)
+    return seen
 
 
 @quick
@@ -122,7 +129,8 @@ def relative(down: KeySpace, up: KeySpace, choose: Callable[[int, int], range]) 
         touching = np.flatnonzero((edges[:-1] < end) & (edges[1:] > start)).tolist()
         wanted = choose(touching[0], touching[-1] + 1)
         at = [own.get(int(edges[i])) for i in wanted if 0 <= i < len(edges) - 1]
-        found.append([i for i in at if i is not None])
+        may = visible(up, end)
+        found.append([i for i in at if i is not None and may[i]])
     return found
 
 
@@ -168,6 +176,42 @@ def test_a_window_that_has_not_ended_is_waited_for() -> None:
     there = daily("2024-06-01", timezone="America/New_York").resolve(now)
     edge = overlap().resolve(here, there)
     assert edge.short.tolist() == [False] * (here.n - 1) + [True]
+
+
+def test_an_open_window_reads_what_there_is_and_waits_for_nothing() -> None:
+    months = monthly("2024-05").resolve(NOW, include_open=True)
+    days = daily("2024-05-01").resolve(NOW, include_open=True)
+    edge = overlap().resolve(months, days)
+    assert days.keys(edge.upstream(1)) == [f"2024-06-{day:02}" for day in range(1, 16)]
+    assert edge.short is None
+
+
+@pytest.mark.parametrize("mapping", [overlap(), all_partitions(), latest(), identity()])
+def test_only_an_open_window_reads_open_windows(mapping: PartitionMapping) -> None:
+    days = daily("2024-06-10").resolve(NOW, include_open=True)
+    for up in (days, product(date=daily("2024-06-10"), s=STATIONS).resolve(NOW, include_open=True)):
+        if mapping == identity() and up is not days:
+            continue
+        reads = forward(mapping.resolve(days, up))
+        still = {i for i, end in enumerate(up.ends().tolist()) if end > NOW.timestamp()}
+        assert all(still.isdisjoint(row) for row in reads[:-1])
+        assert still & set(reads[-1])
+
+
+def test_what_has_no_window_reads_no_open_windows() -> None:
+    days = daily("2024-06-10").resolve(NOW, include_open=True)
+    for mapping in (overlap(), all_partitions(), latest()):
+        (row,) = forward(mapping.resolve(UNPARTITIONED.resolve(NOW), days))
+        assert row[-1] == days.n - 2
+
+
+def test_a_closed_window_waits_for_an_upstream_window_that_is_open() -> None:
+    now = datetime(2024, 6, 15, 16, tzinfo=UTC)
+    here = daily("2024-06-05", timezone="Asia/Tokyo").resolve(now)
+    there = daily("2024-06-01", timezone="America/New_York").resolve(now, include_open=True)
+    mine = mapped(lambda p: [p.key])
+    for edge in (overlap().resolve(here, there), mine.resolve(here, there)):
+        assert edge.short.tolist() == [False] * (here.n - 1) + [True]
 
 
 def test_an_upstream_that_has_ended_is_not_waited_for() -> None:

@@ -141,10 +141,12 @@ def test_a_missing_source_holds_back_all_that_follows() -> None:
     assert (plan.must, plan.may, plan.blocked) == (0, 0, 20)
 
 
-def test_a_month_waits_for_its_days_to_close() -> None:
+def test_an_open_month_is_built_from_the_days_that_there_are() -> None:
     open_month = World(landing, clean, month, include_open=True).build("landing")
     assert open_month.facts.spaces["month"].n == 1
-    assert [w.asset for w in open_month.plan().waiting()] == ["month"]
+    plan = open_month.plan()
+    assert not list(plan.waiting())
+    assert [step.partition for step in plan.steps() if step.asset == "month"] == ["2024-01"]
 
 
 def test_force_is_a_reason_of_its_own_and_stays_in_the_selection() -> None:

@@ -24,6 +24,7 @@ from assets_core.observe.format import (
     table,
 )
 from assets_core.records import Attempt, CheckOutcome, Materialization, version_hex
+from assets_core.staleness import is_incomplete
 
 _PARTS = ("code", "inputs", "data")
 
@@ -172,10 +173,14 @@ def _fact_entry(fact: Materialization, before: Materialization | None) -> Entry:
         code_version=fact.code.hex,
         changed=None if before is None else _changed(before, fact),
         margin=(fact.deadline - fact.finished) / 1e6 if fact.deadline else None,
-        message=_warnings(fact.checks),
+        message="; ".join(filter(None, (_open(fact), _warnings(fact.checks)))),
         checks=fact.checks,
         id=fact.id,
     )
+
+
+def _open(fact: Materialization) -> str:
+    return "incomplete: its window was open" if is_incomplete(fact) else ""
 
 
 def _changed(before: Materialization, fact: Materialization) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from assets_core.records import (
     Version,
     version_hex,
 )
-from assets_core.staleness import input_tag
+from assets_core.staleness import input_tag, is_incomplete
 
 Direction = Literal["upstream", "downstream"]
 Reference = tuple[str, str, int]
@@ -81,6 +81,7 @@ class Node:
     is what a source's observation was recognised by. ``verified`` says whether the versions found
     add up to the recorded digests; None when that can't be told any more, because partitions have
     left the key space, or because only the data came back when the state store was lost.
+    ``incomplete`` says that it was built while its window was still open.
     """
 
     asset: str
@@ -95,6 +96,7 @@ class Node:
     token: str = ""
     current: bool = False
     verified: bool | None = True
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ class Lineage:
             "token": node.token,
             "current": node.current,
             "verified": node.verified,
+            "incomplete": node.incomplete,
             "followed": key in self.links,
             "links": [_link_dict(link) for link in self.links.get(key, ())],
         }
@@ -315,6 +318,7 @@ def _node(fact: Materialization, current: bool) -> Node:
         rows=fact.receipt.rows,
         token=fact.receipt.location if observed else "",
         current=current,
+        incomplete=is_incomplete(fact),
     )
 
 
@@ -338,7 +342,7 @@ def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | N
     if fact.kind == "observed":
         return True
     tags = ((input_tag(read), read.digest) for read in fact.inputs)
-    whole = fold_edges_one(tags) == fact.input_digest
+    whole = fold_edges_one(tags) == fact.input_digest or is_incomplete(fact)
     if not whole and _inputs_are_lost(fact):
         return None
     if False in verdicts or not whole:
@@ -497,6 +501,8 @@ def _describe(direction: Direction, node: Node) -> str:
     else:
         facts.append(f"code:{short(node.code)}")
         facts.append(f"{node.kind} {human_time(node.finished)}")
+        if node.incomplete:
+            facts.append("incomplete: its window was open")
         facts.append(count(node.rows, "row") if node.rows else "")
         facts.append(f"run {node.run}" if node.run else "")
     if not node.current:

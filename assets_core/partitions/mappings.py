@@ -132,9 +132,22 @@ class TimeShift(PartitionMapping):
         lo, hi = self.shift(lo, hi)
         # What lies past the last window of an upstream that has ended is not waited for.
         ever = np.minimum(hi, _final(up.definition))
-        short = (ever > up.n) & (lo < ever)
-        lo, hi = np.clip(lo, 0, up.n), np.clip(hi, 0, up.n)
-        return Edge(lo, hi, up.n, short)
+        seen = _seen(down, up)
+        short = (ever > seen) & (lo < ever)
+        short[down.closed :] = False  # an open window reads what there is
+        return Edge(np.clip(lo, 0, seen), np.clip(hi, 0, seen), up.n, short)
+
+
+def _seen(down: KeySpace, up: KeySpace) -> np.ndarray:
+    """Where the upstream ends for each partition of the reader, as an ordinal, int64.
+
+    Only an open window reads open windows; everything else reads what has closed.
+    """
+    import numpy as np
+
+    seen = np.full(down.n, up.closed, np.int64)
+    seen[down.closed :] = up.n
+    return seen
 
 
 def _touching(down: TimeSpace, up: TimeSpace) -> tuple[np.ndarray, np.ndarray]:
@@ -222,7 +235,7 @@ class Everything(PartitionMapping):
         return "an asset can't read all of itself; use lag(n)." if same_asset else None
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
-        return everything(down.n, up.n)
+        return _everything(down, up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,14 +287,23 @@ def latest() -> Latest:
     return Latest()
 
 
+def _everything(down: KeySpace, up: KeySpace) -> Edge:
+    import numpy as np
+
+    if up.closed == up.n:
+        return everything(down.n, up.n)
+    return Edge(np.zeros(down.n, np.int64), _seen(down, up), up.n)
+
+
 def _by_keys(down: KeySpace, up: KeySpace) -> Edge:
     import numpy as np
 
     at = up.ordinals(down.keys())
-    hit = at >= 0
+    early = at >= _seen(down, up)
+    hit = (at >= 0) & ~early
     offsets = np.concatenate(([0], np.cumsum(hit)))
     edge = as_lists(empty(down.n, up.n))
-    edge = type(edge)(offsets, at[hit], up.n)
+    edge = type(edge)(offsets, at[hit], up.n, early)
     whole = bool(hit.all()) and bool((np.diff(at) == 1).all())
     return Edge(at, at + 1, up.n) if whole else edge
 
@@ -316,7 +338,7 @@ class Table(PartitionMapping):
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
         rows = dict(self.rows)
-        return _of_keys([rows.get(key, ()) for key in down.keys(None)], up)
+        return _of_keys([rows.get(key, ()) for key in down.keys(None)], down, up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,14 +357,14 @@ class Through(PartitionMapping):
         return "an asset can read only its own past; use lag(n)." if same_asset else None
 
     def resolve(self, down: KeySpace, up: KeySpace) -> Edge:
-        return _of_keys([self._keys(down.partition(i)) for i in range(down.n)], up)
+        return _of_keys([self._keys(down.partition(i)) for i in range(down.n)], down, up)
 
     def _keys(self, partition: Partition) -> Sequence[str]:
         given = self.function(partition)
         return [str(given)] if isinstance(given, str | Partition) else [str(key) for key in given]
 
 
-def _of_keys(lists: list[Sequence[str]], up: KeySpace) -> Edge:
+def _of_keys(lists: list[Sequence[str]], down: KeySpace, up: KeySpace) -> Edge:
     """An edge out of upstream keys; PartitionError for a text that can never be one."""
     import numpy as np
 
@@ -350,8 +372,13 @@ def _of_keys(lists: list[Sequence[str]], up: KeySpace) -> Edge:
     distinct = list(dict.fromkeys(flat))
     table = dict(zip(distinct, up.ordinals(distinct).tolist(), strict=True))
     waited = {key for key, at in table.items() if at < 0 and _will_be(key, up)}
+    waited |= {key for key, at in table.items() if at >= up.closed}
     short = np.array([not waited.isdisjoint(keys) for keys in lists], bool)
-    found = [sorted({table[key] for key in keys if table[key] >= 0}) for keys in lists]
+    short[down.closed :] = False
+    found = [
+        sorted({table[key] for key in keys if 0 <= table[key] < end})
+        for keys, end in zip(lists, _seen(down, up).tolist(), strict=True)
+    ]
     return from_lists(found, up.n, short)
 
 
@@ -589,12 +616,13 @@ def _one_dimension(
     """The edge of one upstream dimension; over one row when the reader has no partner for it."""
     import numpy as np
 
-    rows = mine.n if mine is not None else 1
     if isinstance(mapping, Latest):
-        n = theirs.n
-        return Edge(np.full(rows, max(n - 1, 0)), np.full(rows, n), n)
-    if isinstance(mapping, Everything) or mine is None:
-        return everything(rows, theirs.n)
+        ends = np.full(1, theirs.closed) if mine is None else _seen(mine, theirs)
+        return Edge(np.maximum(ends - 1, 0), ends, theirs.n)
+    if mine is None:
+        return Edge(np.zeros(1, np.int64), np.full(1, theirs.closed, np.int64), theirs.n)
+    if isinstance(mapping, Everything):
+        return _everything(mine, theirs)
     if isinstance(mine, TimeSpace) and isinstance(theirs, TimeSpace):
         if mapping is None or isinstance(mapping, TimeShift):
             return (mapping or TimeShift()).along_time(mine, theirs)

@@ -68,6 +68,11 @@ class KeySpace:
     definition: PartitionsDefinition
     n: int
 
+    @property
+    def closed(self) -> int:
+        """How many partitions have closed: those from this ordinal on are windows still open."""
+        return self.n
+
     def key(self, ordinal: int) -> str:
         """The key of one partition."""
         raise NotImplementedError
@@ -146,6 +151,10 @@ class TimeSpace(_SaltedOnce):
         self.windows = windows
         self.n = n
         self.now = now
+
+    @cached_property
+    def closed(self) -> int:
+        return int(self.ends().searchsorted(self.now, "right"))
 
     def key(self, ordinal: int) -> str:
         if not 0 <= ordinal < self.n:
@@ -309,6 +318,13 @@ class ProductSpace(_SaltedOnce):
             self.strides[i] = stride
             stride *= self.spaces[i].n
         self.n = stride
+
+    @property
+    def closed(self) -> int:
+        if self._time is None:
+            return self.n
+        # The first time dimension runs slowest, so what is open comes last.
+        return self.spaces[self._time].closed * self.strides[self._time]
 
     def coordinates(self, ordinal: int) -> list[int]:
         """The ordinal in each dimension."""

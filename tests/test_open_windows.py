@@ -1,0 +1,103 @@
+"""Windows that are still open: built only when asked, marked, and stale once they have closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pytest
+
+from assets_core import Definitions, Partition, Project, asset, daily, monthly
+from assets_core.partitions import all_partitions, latest
+
+START = daily("2024-01-01")
+FOURTH = datetime(2024, 1, 4, 12, tzinfo=UTC)
+FIFTH = datetime(2024, 1, 5, 12, tzinfo=UTC)
+FEBRUARY = datetime(2024, 2, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    @asset(partitions=START)
+    def day(partition: Partition) -> pa.Table:
+        return pa.table({"day": [partition.key]})
+
+    @asset(partitions=monthly("2024-01"))
+    def month(day: pa.Table) -> pa.Table:
+        return day
+
+    @asset
+    def total(day: Annotated[pa.Table, all_partitions()]) -> pa.Table:
+        return day
+
+    @asset
+    def newest(day: Annotated[pa.Table, latest()]) -> pa.Table:
+        return day
+
+    with Project(Definitions([day, month, total, newest]), root=tmp_path) as made:
+        yield made
+
+
+def days(project: Project, name: str, partition: str | None = None) -> list[str]:
+    return sorted(project.load(name, partition=partition)["day"].to_pylist())
+
+
+def keys(*numbers: int) -> list[str]:
+    return [f"2024-01-{number:02}" for number in numbers]
+
+
+def test_an_open_month_is_built_of_closed_and_open_days(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    assert days(project, "month", "2024-01") == keys(1, 2, 3, 4)
+
+
+def test_what_has_no_window_never_reads_an_open_one(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    assert days(project, "total") == keys(1, 2, 3)
+    assert days(project, "newest") == keys(3)
+    assert not project.plan(now=FOURTH)
+
+
+def test_an_open_window_that_is_built_again_at_once_is_fresh(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    assert not project.plan(include_open=True, now=FOURTH)
+
+
+def test_a_window_that_has_closed_is_stale_by_itself(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    plan = project.plan("day", "2024-01-04", now=FIFTH)
+    (step,) = plan.steps()
+    assert [reason.kind for reason in step.reasons] == ["closed"]
+
+
+def test_a_month_that_has_closed_is_rebuilt_of_all_its_days(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    project.materialize(now=FEBRUARY).raise_for_status()
+    assert days(project, "month", "2024-01") == keys(*range(1, 32))
+    assert not project.plan(now=FEBRUARY)
+
+
+def test_a_window_built_while_open_is_called_incomplete_until_it_is_built_again(
+    project: Project,
+) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    lineage = project.lineage("month", "2024-01")
+    assert lineage.node.incomplete
+    assert lineage.node.verified
+    assert "incomplete" in str(lineage)
+    assert not project.lineage("day", "2024-01-03").node.incomplete
+    assert "incomplete" in project.history("day", "2024-01-04").entries[0].message
+    project.materialize(now=FEBRUARY).raise_for_status()
+    assert not project.lineage("month", "2024-01").node.incomplete
+
+
+def test_an_open_window_is_not_planned_unless_asked(project: Project) -> None:
+    project.materialize(now=FOURTH).raise_for_status()
+    plan = project.plan(include_open=True, now=FOURTH)
+    assert {(step.asset, step.partition) for step in plan.steps()} == {
+        ("day", "2024-01-04"),
+        ("month", "2024-01"),
+    }
