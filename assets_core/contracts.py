@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from assets_core.partitions import KeySpace
+
 # --------------------------------------------------------------------------------------------
 # IO managers
 
@@ -381,6 +383,21 @@ class StateStore(Protocol):
 
     def beside(self, name: str) -> Path | None:
         """Where a cache of this store may be kept; None where the store has no place."""
+
+    def compact(
+        self,
+        environment: str,
+        before: int,
+        spaces: Mapping[str, KeySpace],
+        *,
+        keep_last: int = 1,
+        dry_run: bool = False,
+    ) -> tuple[int, int]:
+        """Remove from the log what was superseded before ``before`` (µs); entries gone and left.
+
+        Never what is current, the first of a partition, what lineage of something kept leads to,
+        or what a run that is still at work may have read. With ``dry_run`` only counts.
+        """
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         """Receipts of materializations, in bulk."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from assets_core.asset import Asset, Definitions
+from assets_core.durations import parse_duration
 from assets_core.errors import (
     ConfigError,
     PartitionError,
@@ -629,6 +630,24 @@ class Project:
 
         self.recover()
         return repair(self, verify=verify)
+
+    def compact(
+        self, keep: str = "90d", *, keep_last: int = 1, dry_run: bool = False
+    ) -> dict[str, int]:
+        """Remove records of versions that were superseded longer than ``keep`` ago.
+
+        What is current stays, with all that its lineage leads to, the first record of each
+        partition and its last ``keep_last``. Data is not touched. Counts of records removed and
+        kept; with ``dry_run`` of those that would be.
+        """
+        self.recover()
+        before = int((self.now() - parse_duration(keep)).timestamp() * 1_000_000)
+        if keep_last < 1:
+            raise UsageError(f"keep_last={keep_last} would remove what is current.")
+        removed, kept = self.state.compact(
+            self.environment, before, self.spaces(), keep_last=keep_last, dry_run=dry_run
+        )
+        return {"removed": removed, "kept": kept}
 
     def rebuild(self) -> dict[str, int]:
         """Record what lies in the stores and the state store does not know, for a lost state store.

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Take stale partitions as right, without a run.",
     ),
     "repair": ("upkeep", "repair", "Bring views and stores back in line with what is recorded."),
+    "compact": ("upkeep", "compact", "Remove records of versions that nothing needs any more."),
     "doctor": ("upkeep", "doctor", "Check settings, versions, definitions and stores."),
     "init": ("init", "init", "Start a project that works."),
 }

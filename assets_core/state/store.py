@@ -6,7 +6,7 @@ is particular to a database in its own module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from assets_core.contracts import Finish, Lease, Operation, Snapshot
 from assets_core.errors import UsageError
+from assets_core.partitions import KeySpace
 from assets_core.records import Attempt, Code, Materialization, Receipt, Run
-from assets_core.state import migrations, reading, tables, writing
+from assets_core.state import compacting, migrations, reading, tables, writing
 from assets_core.state.interning import Interning
 from assets_core.state.liveness import check_run_id
 from assets_core.state.rows import plain
 from assets_core.state.sqlite import SqliteDatabase, connect
+
+_PIECE = 2_000
+"""Entries removed from the log in one transaction."""
 
 
 class SqlStore:
@@ -79,6 +83,30 @@ class SqlStore:
     def beside(self, name: str) -> Path | None:
         folder = self._database.cache_folder
         return folder / name if folder is not None else None
+
+    def compact(
+        self,
+        environment: str,
+        before: int,
+        spaces: Mapping[str, KeySpace],
+        *,
+        keep_last: int = 1,
+        dry_run: bool = False,
+    ) -> tuple[int, int]:
+        with self._database.read() as connection:
+            live = compacting.oldest_live(connection)
+            entries, current, names = compacting.read_log(connection, environment)
+        known = {number: spaces.get(name) for number, name in names.items()}
+        limit = before if live is None else min(before, live)
+        gone = compacting.superfluous(entries, current, known, before=limit, keep_last=keep_last)
+        if dry_run:
+            return len(gone), len(entries) - len(gone)
+        removed = 0
+        # In pieces: nobody who wants to write waits for the whole of it.
+        for start in range(0, len(gone), _PIECE):
+            with self._database.write() as connection:
+                removed += compacting.remove(connection, gone[start : start + _PIECE])
+        return removed, len(entries) - removed
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         with self._database.read() as connection:

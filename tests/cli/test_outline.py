@@ -13,7 +13,7 @@ from cli.shop import REPOSITORY, Command, environment
 
 PROMISED = [
     *("list", "show", "plan", "materialize", "status", "runs", "logs", "lineage", "history"),
-    *("rejects", "partitions", "freshness", "accept", "repair", "doctor", "init"),
+    *("rejects", "partitions", "freshness", "accept", "repair", "compact", "doctor", "init"),
 ]
 
 OPTIONS = {
@@ -33,6 +33,7 @@ OPTIONS = {
     "history": "--json",
     "rejects": "--json",
     "freshness": "--json",
+    "compact": "--keep --keep-last --dry-run --json",
     "doctor": "--json",
     "init": "--json",
 }

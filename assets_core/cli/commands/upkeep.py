@@ -47,6 +47,31 @@ def repair(
         raise typer.Exit(1)
 
 
+def compact(
+    ctx: typer.Context,
+    keep: Annotated[
+        str, typer.Option("--keep", help="Records superseded longer ago than this can go.")
+    ] = "90d",
+    keep_last: Annotated[
+        int, typer.Option("--keep-last", min=1, help="So many records of each partition stay.")
+    ] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove records of versions that were superseded long ago and that nothing needs.
+
+    What is current stays, with all that its lineage leads to. Data is not touched.
+    """
+    with project(ctx) as loaded:
+        found = loaded.compact(keep, keep_last=keep_last, dry_run=dry_run)
+        say_recovered(loaded)
+        if as_json:
+            print_json(found)
+            return
+        done = "would be removed" if dry_run else "removed"
+        stdout().line(f"{count(found['removed'], 'record')} {done}, {found['kept']:,} kept")
+
+
 def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuild: bool) -> None:
     if rebuild:
         screen.line(f"{count(found['recorded'], 'version')} recorded again")
