@@ -181,7 +181,7 @@ class Engine:
         self._run_task = run_task
         self._log = log
         self._on_event = on_event
-        self._facts = _copy_facts(plan.facts)
+        self._facts = _copy_facts(plan)
         self._digests = Digests(plan.wiring, self._facts)
         self._receipts: dict[int, Receipt] = {}
         self._schemas: dict[str, str] = {}
@@ -1213,12 +1213,16 @@ def _concat(parts: list[Any]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def _copy_facts(facts: Facts) -> Facts:
-    """The engine's own columns: the plan it executes stays what it was."""
+def _copy_facts(plan: Plan) -> Facts:
+    """The engine's own columns, of what the plan builds and reads; the plan stays what it was."""
+    facts = plan.facts
+    ops = [batch.op for batch in plan.batches]
+    concerned = {name for op in ops for name in (*op.outputs, *(i.asset for i in op.inputs))}
     columns = ("id", "data", "digest", "code", "finished", "rows")
     assets = {
         name: AssetFacts(**{column: getattr(own, column).copy() for column in columns})
         for name, own in facts.assets.items()
+        if name in concerned
     }
     return Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall)
 
