@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from assets_core import checks, errors
     from assets_core.asset import (
         Asset,
+        Batch,
         Definitions,
         Freshness,
         Group,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from assets_core.partitions import (
         UNPARTITIONED,
         Partition,
+        Partitions,
         all_partitions,
         by_dimension,
         cron_windows,
@@ -68,6 +70,7 @@ __version__ = "0.1.0"
 __all__ = [
     "UNPARTITIONED",
     "Asset",
+    "Batch",
     "Check",
     "Context",
     "Definitions",
@@ -76,6 +79,7 @@ __all__ = [
     "MultiAsset",
     "Out",
     "Partition",
+    "Partitions",
     "Plan",
     "Project",
     "Retry",
@@ -118,6 +122,7 @@ __all__ = [
 _HOMES = {
     "asset": (
         "Asset",
+        "Batch",
         "Definitions",
         "Freshness",
         "Group",
@@ -143,6 +148,7 @@ _HOMES = {
     "partitions": (
         "UNPARTITIONED",
         "Partition",
+        "Partitions",
         "all_partitions",
         "by_dimension",
         "cron_windows",

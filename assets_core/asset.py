@@ -27,6 +27,7 @@ from assets_core.partitions import (
     UNPARTITIONED,
     Partition,
     PartitionMapping,
+    Partitions,
     PartitionsDefinition,
     all_partitions,
     lag,
@@ -43,6 +44,7 @@ Kind = Literal["python", "sql", "source"]
 Executor = Literal["thread", "process"]
 SchemaPolicy = Literal["evolve", "strict"]
 Backoff = Literal["exponential", "linear", "constant"]
+OnFailure = Literal["halve", "fail"]
 
 BUGS: tuple[type[BaseException], ...] = (
     ArithmeticError,
@@ -138,6 +140,31 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Neighbouring partitions that are ready are built by one call, and published one by one.
+
+    A call gets at most ``max_partitions``. When it fails, ``halve`` tries each half of them until
+    the bad partition is found alone and fails alone; ``fail`` fails them all.
+    """
+
+    max_partitions: int = 366
+    on_failure: OnFailure = "halve"
+
+    @deferred(lambda: None)
+    def __post_init__(self) -> None:
+        if isinstance(self.max_partitions, bool) or self.max_partitions < 1:
+            raise DefinitionError(
+                f"Batch(max_partitions={self.max_partitions!r}): a call needs at least one.",
+                hint="Write Batch(max_partitions=366), or batch=True for just that.",
+            )
+        if self.on_failure not in typing.get_args(OnFailure):
+            raise DefinitionError(
+                f"Batch(on_failure={self.on_failure!r}) is not known.",
+                hint=f"One of {', '.join(typing.get_args(OnFailure))}.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """An upstream asset by name, read through a mapping (None: the default for the two)."""
 
@@ -203,6 +230,7 @@ class Asset:
     partition_column: str | None = None
     max_rejected: float | None = None
     exclude: tuple[str, ...] = ()
+    batch: Batch | None = None
     token: Callable[..., Any] | None = None
     siblings: tuple[str, ...] = ()
     location: Location = Location("", 0)
@@ -362,6 +390,8 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     if "inputs" in settings:
         found = {name: _reference_or_none(r) for name, r in settings["inputs"].items()}
         settings["inputs"] = {name: r for name, r in found.items() if r is not None}
+    if isinstance(settings.get("batch"), bool):
+        settings["batch"] = Batch() if settings["batch"] else None
     _refuse_unknown(settings)
     _refuse_other_kinds(settings)
     return settings
@@ -398,12 +428,13 @@ _KINDS: Mapping[str, tuple[type, str]] = {
     "partitions": (PartitionsDefinition, "daily('2024-01-01') or static(['north', 'south'])"),
     "retry": (Retry, "Retry(3)"),
     "freshness": (Freshness, "Freshness('8h')"),
+    "batch": (Batch, "True, or Batch(max_partitions=100)"),
 }
 
 
 def _refuse_other_kinds(settings: dict[str, Any]) -> None:
     for name, (kind, example) in _KINDS.items():
-        if name in settings and not isinstance(settings[name], kind):
+        if settings.get(name) is not None and not isinstance(settings[name], kind):
             refuse(
                 DefinitionError(
                     f"{name}={settings.pop(name)!r} is no {kind.__name__}.",
@@ -461,6 +492,7 @@ def asset(
     partition_column: str | None = None,
     max_rejected: float | None = None,
     exclude: Sequence[str] | None = None,
+    batch: bool | Batch | None = None,
 ) -> Callable[[Callable[..., Any]], Asset]: ...
 
 
@@ -491,6 +523,9 @@ def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             or ISO text of these within its window, or text or numbers as its key writes them.
         max_rejected: the fraction of rows that may be set aside before the step fails.
         exclude: columns that do not count for the data version (a load time, say).
+        batch: True, or a `Batch`: neighbouring partitions that are ready are built by one call
+            and published one by one. The result's rows are told apart by ``partition_column``.
+            A parameter annotated with `Partitions` receives which ones they are.
 
     Raises:
         DefinitionError: an option makes no sense.
@@ -649,6 +684,7 @@ class Group:
         freshness: Freshness | None = None,
         executor: Executor | None = None,
         schema: SchemaPolicy | None = None,
+        batch: bool | Batch | None = None,
     ) -> None:
         self.name = name
         defaults = {
@@ -660,6 +696,7 @@ class Group:
             "freshness": freshness,
             "executor": executor,
             "schema": schema,
+            "batch": batch,
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)
@@ -686,7 +723,7 @@ class Group:
     def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """`source` with this group's defaults."""
         merged = self._options(options)
-        for not_for_sources in ("io", "retry", "executor", "schema"):
+        for not_for_sources in ("io", "retry", "executor", "schema", "batch"):
             merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)
 
@@ -756,6 +793,7 @@ class Signature:
 
     inputs: tuple[Parameter, ...] = ()
     partition: str = ""
+    partitions: str = ""
     context: str = ""
     config: str = ""
     config_model: Any = None
@@ -841,6 +879,8 @@ def _role(annotation: Any) -> str | None:
         return None
     if issubclass(annotation, Partition):
         return "partition"
+    if issubclass(annotation, Partitions):
+        return "partitions"
     if issubclass(annotation, ContextMarker):
         return "context"
     # A model class exists only when its library is loaded, so nothing is imported to ask.

@@ -18,8 +18,13 @@ from typing import Any
 from assets_core.asset import Asset, Signature, read_signature
 from assets_core.deferring import Collected
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
-from assets_core.partitions import PartitionMapping, PartitionsDefinition, default_mapping
-from assets_core.sql import tables_of
+from assets_core.partitions import (
+    UNPARTITIONED,
+    PartitionMapping,
+    PartitionsDefinition,
+    default_mapping,
+)
+from assets_core.sql import parameters_of, tables_of
 from assets_core.tabular import can_supply, describe_supported
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
@@ -282,6 +287,26 @@ class _Builder:
                 missing=asset.io,
             )
 
+        self._check_batch(asset)
+
+    def _check_batch(self, asset: Asset) -> None:
+        if asset.batch is None or asset.kind == "source" or asset.partitions is UNPARTITIONED:
+            return
+        if asset.partition_column is None:
+            self.problem(
+                asset,
+                f"Asset {asset.name!r} has batch= and no partition_column=.",
+                "Name the column that tells which partition a row belongs to: "
+                "partition_column='day'.",
+            )
+        if asset.sql and "partition_key" in parameters_of(asset.sql):
+            self.problem(
+                asset,
+                f"The query of asset {asset.name!r} binds $partition_key, and batch= runs it for "
+                "several partitions at a time.",
+                "Use $partition_start and $partition_end, which bound them all, or drop batch=.",
+            )
+
     def _op(self, asset: Asset, assets: Mapping[str, Asset]) -> Op | None:
         try:
             signature = read_signature(asset)
@@ -291,6 +316,13 @@ class _Builder:
                 error.facts = {"asset": f"{asset.name}  ({asset.location})", **error.facts}
             self.problems.append(error)
             return None
+        if asset.batch is not None and signature.partition:
+            self.problem(
+                asset,
+                f"Parameter {signature.partition!r} of asset {asset.name!r} asks for one "
+                "Partition, and batch= calls the function for several at a time.",
+                f"Annotate it {signature.partition}: Partitions, or drop batch=.",
+            )
         outputs = tuple(n for n in asset.siblings if n in assets) or (asset.name,)
         return Op(outputs, inputs, asset.partitions, signature)
 

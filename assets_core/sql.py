@@ -7,9 +7,19 @@ from typing import Any
 
 from assets_core.errors import DefinitionError
 from assets_core.hashing import hexdigest
+from assets_core.syntax import sql_tokens
 
 PARAMETERS = ("partition_key", "partition_start", "partition_end")
 """What may be bound in a query as ``$name``."""
+
+
+def parameters_of(query: str) -> tuple[str, ...]:
+    """Which of `PARAMETERS` a query binds.
+
+    By tokens: one in a comment or a text is not asked for, and must not be given.
+    """
+    used = {text for kind, text in sql_tokens(query) or () if kind == "bound"}
+    return tuple(name for name in PARAMETERS if f"${name}" in used)
 
 
 _known: dict[str, tuple[str, ...]] = {}

@@ -23,7 +23,7 @@ PUBLIC = {
     *("Asset", "MultiAsset", "Retry", "Freshness"),
     # partitions
     *("hourly", "daily", "weekly", "monthly", "quarterly", "yearly", "cron_windows"),
-    *("static", "dynamic", "product", "UNPARTITIONED", "Partition"),
+    *("static", "dynamic", "product", "UNPARTITIONED", "Partition", "Partitions", "Batch"),
     # mappings
     *("identity", "overlap", "lag", "last", "window", "all_partitions", "latest", "mapped"),
     "by_dimension",

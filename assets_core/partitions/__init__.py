@@ -37,6 +37,7 @@ from assets_core.partitions.mappings import (
     window,
 )
 from assets_core.partitions.selection import PartitionSelection, parse_selection
+from assets_core.partitions.several import Partitions
 from assets_core.partitions.spaces import KeySpace, Partition
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Partition",
     "PartitionMapping",
     "PartitionSelection",
+    "Partitions",
     "PartitionsDefinition",
     "all_partitions",
     "by_dimension",
