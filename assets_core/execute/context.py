@@ -8,7 +8,7 @@ from typing import Any
 
 from assets_core.asset import ContextMarker
 from assets_core.errors import OutputError
-from assets_core.partitions import Partition
+from assets_core.partitions import Partition, Partitions
 
 REASON_COLUMN = "_reason"
 """The column that rejected rows carry besides their own."""
@@ -18,6 +18,7 @@ class Context(ContextMarker):
     """The running step, for the function that runs in it.
 
     Every part has a default, so that a test can call an asset's function with ``Context()``.
+    ``partitions`` are those that the call builds; ``partition`` is None when there are several.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class Context(ContextMarker):
         *,
         asset: str = "",
         partition: Partition | None = None,
+        partitions: Partitions | None = None,
         run_id: str = "",
         attempt: int = 1,
         resources: Mapping[str, Any] | None = None,
@@ -32,6 +34,7 @@ class Context(ContextMarker):
     ) -> None:
         self.asset = asset
         self.partition = partition
+        self.partitions = partitions
         self.run_id = run_id
         self.attempt = attempt
         self.resources: Mapping[str, Any] = resources or {}
@@ -42,8 +45,9 @@ class Context(ContextMarker):
     def reject(self, rows: Any, reason: str, *, asset: str = "") -> None:
         """Set bad rows aside, with the reason; they land beside the partition.
 
-        ``rows`` is anything tabular; no rows is fine. ``asset`` names the output of a
-        `multi_asset` that the rows belong to (its first one unless given).
+        ``rows`` is anything tabular; no rows is fine. In a call for several partitions they need
+        the asset's ``partition_column``, which tells whose they are. ``asset`` names the
+        output of a `multi_asset` that the rows belong to (its first one unless given).
         """
         from assets_core.tabular import to_reader
 

@@ -8,9 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from assets_core.errors import UserCodeError
-from assets_core.partitions import Partition
-from assets_core.sql import PARAMETERS, tables_of
-from assets_core.syntax import sql_tokens
+from assets_core.partitions import Partition, Partitions
+from assets_core.sql import parameters_of, tables_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,12 +19,14 @@ _local = threading.local()
 _BATCH = 100_000
 
 
-def run_query(query: str, tables: dict[str, Any], partition: Partition) -> pa.RecordBatchReader:
+def run_query(
+    query: str, tables: dict[str, Any], partition: Partition | Partitions
+) -> pa.RecordBatchReader:
     """The query's result as a stream.
 
     ``tables`` are Arrow data by the name that the query uses. The partition is bound as
     ``$partition_key`` (text), ``$partition_start`` and ``$partition_end`` (timestamps with time
-    zone); the session's time zone is the partition's own.
+    zone), of several partitions the bounds of them all; the session's time zone is their own.
 
     Raises UserCodeError with DuckDB's message.
     """
@@ -72,7 +73,7 @@ def _connection() -> duckdb.DuckDBPyConnection:
     return found
 
 
-def _set_up(connection: duckdb.DuckDBPyConnection, partition: Partition) -> None:
+def _set_up(connection: duckdb.DuckDBPyConnection, partition: Partition | Partitions) -> None:
     connection.execute("SET enable_progress_bar = false")
     zone = getattr(getattr(partition.start, "tzinfo", None), "key", None) or "UTC"
     if zone != "UTC" or _machine_zone() != "UTC":
@@ -89,13 +90,10 @@ def _machine_zone() -> str:
     return str(row[0]) if row else ""
 
 
-def _parameters(query: str, partition: Partition) -> dict[str, Any] | None:
+def _parameters(query: str, partition: Partition | Partitions) -> dict[str, Any] | None:
     values = {
         "partition_key": partition.key,
         "partition_start": partition.start,
         "partition_end": partition.end,
     }
-    # By tokens: one in a comment or a text is not asked for, and must not be given.
-    tokens = {text for kind, text in sql_tokens(query) or () if kind == "bound"}
-    used = {name: values[name] for name in PARAMETERS if f"${name}" in tokens}
-    return used or None
+    return {name: values[name] for name in parameters_of(query)} or None

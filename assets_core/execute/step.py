@@ -11,9 +11,8 @@ import inspect
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +23,19 @@ from assets_core.errors import (
     AssetsError,
     CheckFailedError,
     OutputError,
-    OutsidePartitionError,
     StorageError,
     TooManyRejectsError,
     UserCodeError,
 )
 from assets_core.execute.context import REASON_COLUMN, Context
 from assets_core.execute.inputs import InputData, load_inputs
+from assets_core.execute.membership import guard_of
 from assets_core.execute.query import run_query
 from assets_core.execute.schemas import check_schema, schema_text
 from assets_core.faults import reach
 from assets_core.graph import Graph, Op
 from assets_core.hashing import UnhashableError
-from assets_core.partitions import Partition
+from assets_core.partitions import Partition, Partitions
 from assets_core.records import CheckOutcome, Version
 
 if TYPE_CHECKING:
@@ -114,15 +113,15 @@ def run_step(runtime: Runtime, task: Task) -> Outcome:
         reach("execute.loaded")
         outcome.loaded = time.time_ns() // 1000
         context = _context(runtime, task)
-        results = _call(runtime, op, task, values, context)
+        results = call(runtime, op, Partitions((task.partition,)), values, context)
         reach("execute.called")
         outcome.called = time.time_ns() // 1000
         _make_all(runtime, op, task, results, context, outcome)
-    outcome.metadata = _plain_metadata(context.metadata)
+    outcome.metadata = plain_metadata(context.metadata)
     return outcome
 
 
-def _plain_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+def plain_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata as it can be recorded: what JSON has no word for becomes text."""
     if not metadata:
         return metadata
@@ -141,28 +140,31 @@ def _context(runtime: Runtime, task: Task) -> Context:
     return Context(
         asset=task.op,
         partition=task.partition,
+        partitions=Partitions((task.partition,)),
         run_id=task.run,
         attempt=task.attempt,
         resources=runtime.resources,
     )
 
 
-def _call(
-    runtime: Runtime, op: Op, task: Task, values: dict[str, Any], context: Context
+def call(
+    runtime: Runtime, op: Op, partitions: Partitions, values: dict[str, Any], context: Context
 ) -> dict[str, Any]:
     """Call the function or query; its results by output."""
     asset = runtime.graph.assets[op.name]
     if asset.kind == "sql":
-        return {op.name: run_query(asset.sql, values, task.partition)}
+        return {op.name: run_query(asset.sql, values, partitions)}
     signature = op.signature
     if signature.partition:
-        values[signature.partition] = task.partition
+        values[signature.partition] = partitions.first
+    if signature.partitions:
+        values[signature.partitions] = partitions
     if signature.context:
         values[signature.context] = context
     if signature.config:
         values[signature.config] = runtime.config.get(op.name)
     assert asset.function is not None
-    with _users_errors(asset, task.partition.key):
+    with users_errors(asset, partitions.key):
         returned = asset.function(**values)
     return _by_output(asset, op, returned)
 
@@ -181,7 +183,7 @@ def _by_output(asset: Asset, op: Op, returned: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _users_errors(asset: Asset, partition: str) -> Iterator[None]:
+def users_errors(asset: Asset, partition: str) -> Iterator[None]:
     """The user's exception keeps its own traceback, as the cause of ours."""
     try:
         yield
@@ -237,7 +239,7 @@ class _Maker:
 
         target = self.task.targets[self.asset.name]
         manager = self.runtime.io[self.asset.io]
-        with _users_errors(self.asset, target.partition):
+        with users_errors(self.asset, target.partition):
             output = to_reader(value, what=f"asset {self.asset.name!r}")
         if output.path is not None:
             return self._file(manager, target, output.path)
@@ -246,7 +248,7 @@ class _Maker:
             return self._nothing(target, op)
         if output.table is not None:
             self._policy(output.table.schema)
-        with _users_errors(self.asset, target.partition), output.consuming():
+        with users_errors(self.asset, target.partition), output.consuming():
             staged = manager.stage(target, data)
         self.remember((manager, staged))
         staged = self._rejects(manager, staged)
@@ -280,70 +282,93 @@ class _Maker:
         import pyarrow as pa
 
         table = pa.concat_tables(rejected, promote_options="permissive")
-        self._count(table, staged.rows)
+        count_rejects(self.asset, self.task.partition, table, staged.rows)
         return manager.stage_rejects(staged, table)
 
-    def _count(self, rows: pa.Table, kept: int) -> None:
-        limit, rejected = self.asset.max_rejected, rows.num_rows
-        fraction = rejected / (rejected + kept)
-        if limit is not None and fraction > limit:
-            raise TooManyRejectsError(
-                f"{rejected:,} of {rejected + kept:,} rows were rejected "
-                f"({fraction:.1%}), more than max_rejected={limit:.4g} allows.",
-                facts={
-                    "asset": f"{self.asset.name}@{self.task.partition.key}",
-                    # Nothing is published, so `assets rejects` can't show these.
-                    **_why_rejected(rows),
-                },
-                hint="Mend the input or the rule, or raise max_rejected.",
-            )
-
     def _policy(self, schema: pa.Schema) -> str:
-        text = schema_text(schema)
-        published = self.task.schemas.get(self.asset.name, "")
-        if published and published != text and not self.runtime.allow_schema_change:
-            check_schema(self.asset, published, schema)
-        return text
+        return admit_schema(self.runtime, self.asset, self.task.schemas, schema)
 
     def _audit(self, manager: IOManager, staged: Staged, *, known: bool) -> Made:
         """Read back what lies on the store; fingerprint it and check it, in one scan."""
         reader = manager.audit(staged)
         # A stream's schema is known only now; a table's was looked at before it was staged.
         text = schema_text(reader.schema) if known else self._policy(reader.schema)
-        version, outcomes = self._scan(reader, lambda: manager.audit(staged))
+        asset, partition = self.asset, self.task.partition
+        inside = guard_of(asset, partition, reader.schema)
+        version, outcomes = scan(
+            asset, partition, reader.schema, reader, lambda: manager.audit(staged), inside
+        )
         reach("audit.done")
-        failed = [o for o in outcomes if not o.passed and o.severity == "error"]
-        if failed:
-            raise ChecksError(
-                f"check {failed[0].name} failed: {failed[0].message}",
-                outcomes,
-                facts={"asset": f"{self.asset.name}@{self.task.partition.key}"},
-                hint="Nothing was published; the previous version still serves.",
-            )
+        judge(asset, partition, outcomes)
         return Made(staged, version, text, outcomes)
 
-    def _scan(
-        self, reader: pa.RecordBatchReader, reopen: Callable[[], pa.RecordBatchReader]
-    ) -> tuple[Version, tuple[CheckOutcome, ...]]:
-        from assets_core.rowhash import RowHasher
 
-        asset, partition = self.asset, self.task.partition
-        hasher = _hasher(RowHasher, reader.schema, asset.exclude)
-        runner = _runner(asset, reader.schema, partition, reopen)
-        inside = _inside(asset, partition, reader.schema)
-        for batch in reader:
-            if inside is not None:
-                inside(batch)
-            if hasher is not None:
-                hasher.update(batch)
-            if runner is not None:
-                runner.update(batch)
-        version = tuple(hasher.result()) if hasher is not None else tuple(unique_version())
-        results = runner.finish() if runner is not None else ()
-        outcomes = tuple(
-            CheckOutcome(r.name, r.passed, r.severity, r.message, r.failed_rows) for r in results
+def count_rejects(asset: Asset, partition: Partition, rows: pa.Table, kept: int) -> None:
+    """Refuse more rejected rows than the asset allows, with TooManyRejectsError."""
+    limit, rejected = asset.max_rejected, rows.num_rows
+    fraction = rejected / (rejected + kept)
+    if limit is not None and fraction > limit:
+        raise TooManyRejectsError(
+            f"{rejected:,} of {rejected + kept:,} rows were rejected "
+            f"({fraction:.1%}), more than max_rejected={limit:.4g} allows.",
+            facts={
+                "asset": f"{asset.name}@{partition.key}",
+                # Nothing is published, so `assets rejects` can't show these.
+                **_why_rejected(rows),
+            },
+            hint="Mend the input or the rule, or raise max_rejected.",
         )
-        return (version[0], version[1]), outcomes
+
+
+def admit_schema(
+    runtime: Runtime, asset: Asset, schemas: Mapping[str, str], schema: pa.Schema
+) -> str:
+    """The schema as it is recorded, if the asset's policy lets it follow the published one."""
+    text = schema_text(schema)
+    published = schemas.get(asset.name, "")
+    if published and published != text and not runtime.allow_schema_change:
+        check_schema(asset, published, schema)
+    return text
+
+
+def scan(
+    asset: Asset,
+    partition: Partition,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    reopen: Callable[[], pa.RecordBatchReader] | None,
+    inside: Callable[[pa.RecordBatch], None] | None = None,
+) -> tuple[Version, tuple[CheckOutcome, ...]]:
+    """One pass over what lies staged: its data version, and what the checks found."""
+    from assets_core.rowhash import RowHasher
+
+    hasher = _hasher(RowHasher, schema, asset.exclude)
+    runner = _runner(asset, schema, partition, reopen)
+    for batch in batches:
+        if inside is not None:
+            inside(batch)
+        if hasher is not None:
+            hasher.update(batch)
+        if runner is not None:
+            runner.update(batch)
+    version = tuple(hasher.result()) if hasher is not None else tuple(unique_version())
+    results = runner.finish() if runner is not None else ()
+    outcomes = tuple(
+        CheckOutcome(r.name, r.passed, r.severity, r.message, r.failed_rows) for r in results
+    )
+    return (version[0], version[1]), outcomes
+
+
+def judge(asset: Asset, partition: Partition, outcomes: tuple[CheckOutcome, ...]) -> None:
+    """Raise ChecksError when an ``error`` check failed."""
+    failed = [o for o in outcomes if not o.passed and o.severity == "error"]
+    if failed:
+        raise ChecksError(
+            f"check {failed[0].name} failed: {failed[0].message}",
+            outcomes,
+            facts={"asset": f"{asset.name}@{partition.key}"},
+            hint="Nothing was published; the previous version still serves.",
+        )
 
 
 def _why_rejected(rows: pa.Table) -> dict[str, str]:
@@ -380,107 +405,3 @@ def _name(annotation: Any) -> str:
 
 
 _UNANNOTATED = inspect.Signature.empty
-
-
-def _inside(
-    asset: Asset, partition: Partition, schema: pa.Schema
-) -> Callable[[pa.RecordBatch], None] | None:
-    """A guard that refuses rows whose partition column lies outside the partition."""
-    column = asset.partition_column
-    if column is None:
-        return None
-    index = schema.get_field_index(column)
-    if index < 0:
-        raise OutsidePartitionError(
-            f"The output has no column {column!r}, its partition_column.",
-            facts={"asset": asset.name, "columns": ", ".join(schema.names)},
-        )
-    belongs = _membership(partition, schema.field(index).type)
-
-    def guard(batch: pa.RecordBatch) -> None:
-        import pyarrow.compute as pc
-
-        values = batch.column(index)
-        ok = pc.fill_null(belongs(values), False)
-        inside = pc.sum(ok).as_py() or 0
-        if inside == len(values):
-            return
-        strangers = values.filter(pc.invert(ok))
-        raise OutsidePartitionError(
-            f"{len(strangers):,} rows lie outside partition {partition.key}.",
-            facts={
-                "asset": asset.name,
-                "column": column,
-                "for example": strangers[0].as_py(),
-            },
-            hint="Filter the input by the partition's window, or mend its mapping.",
-        )
-
-    return guard
-
-
-_ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
-_ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?$"
-
-
-def _written_times(partition: Partition) -> Callable[[Any], Any]:
-    """Which texts are an ISO date, or a local date and time, within the partition's window.
-
-    A text that only looks like one, such as 2024-02-30, belongs nowhere.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    dates, times = _membership(partition, pa.date32()), _membership(partition, pa.timestamp("s"))
-
-    def parsed(text: Any, pattern: str, form: str) -> Any:
-        plain = pc.if_else(pc.match_substring_regex(text, pattern), text, None)
-        plain = pc.replace_substring(pc.utf8_slice_codeunits(plain, 0, 19), "T", " ")
-        found = pc.strptime(plain, format=form, unit="s", error_is_null=True)
-        # Parsing lets 30 February pass for 1 March; writing it back tells.
-        return pc.if_else(pc.equal(pc.strftime(found, format=form), plain), found, None)
-
-    def belongs(text: Any) -> Any:
-        days = parsed(text, _ISO_DATE, "%Y-%m-%d").cast(pa.date32())
-        instants = parsed(text, _ISO_TIME, "%Y-%m-%d %H:%M:%S")
-        return pc.or_(pc.fill_null(dates(days), False), pc.fill_null(times(instants), False))
-
-    return belongs
-
-
-def _membership(partition: Partition, kind: pa.DataType) -> Callable[[Any], Any]:
-    """Which values of a column belong to the partition."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(kind):
-        plain = _membership(partition, kind.value_type)
-        return lambda values: plain(values.cast(kind.value_type))
-    timed = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
-    if partition.start is None or partition.end is None or not timed:
-        # Text in any of its types, and numbers such as a year: as the key writes them.
-        keys = {partition.key, *partition.dimensions.values()}
-        own = pa.array(sorted(keys))
-        if partition.start is None or pa.types.is_integer(kind):
-            return lambda values: pc.is_in(values.cast(pa.string()), own)
-        written = _written_times(partition)
-
-        def belongs(values: Any) -> Any:
-            text = values.cast(pa.string())
-            return pc.or_(pc.is_in(text, own), written(text))
-
-        return belongs
-    if pa.types.is_date(kind):
-        # A date has no time of day: it belongs when any of it lies in the window.
-        first, last = partition.start.date(), _last_day(partition.end)
-        low, high = pa.scalar(first, kind), pa.scalar(last, kind)
-        return lambda v: pc.and_(pc.greater_equal(v, low), pc.less_equal(v, high))
-    start, end = partition.start, partition.end
-    if kind.tz is None:
-        start, end = start.replace(tzinfo=None), end.replace(tzinfo=None)
-    low, high = pa.scalar(start, kind), pa.scalar(end, kind)
-    return lambda v: pc.and_(pc.greater_equal(v, low), pc.less(v, high))
-
-
-def _last_day(end: datetime) -> Any:
-    return (end - timedelta(microseconds=1)).date()
