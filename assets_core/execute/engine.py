@@ -11,12 +11,10 @@ import contextlib
 import heapq
 import threading
 import time
-import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +45,15 @@ from assets_core.execute.facts import fact_from_json, fact_to_json
 from assets_core.execute.inputs import InputData
 from assets_core.execute.recorder import Recorder
 from assets_core.execute.step import ChecksError, Made, Outcome, Runtime, Task
+from assets_core.execute.tally import (
+    RESULTS,
+    Failure,
+    Result,
+    StepEvent,
+    Tally,
+    first_line,
+    user_traceback,
+)
 from assets_core.graph import Input, Op
 from assets_core.partitions import Edge
 from assets_core.plan import Plan
@@ -63,60 +70,10 @@ from assets_core.records import (
 )
 from assets_core.staleness import CODE, FORCED, AssetFacts, Digests, Facts, keys_to_ranges
 
-Result = Literal["done", "unchanged", "released", "failed", "blocked"]
-RESULTS: tuple[Result, ...] = ("done", "unchanged", "released", "failed", "blocked")
-
 _WAITING, _READY, _RUNNING, _DECIDED = 1, 2, 3, 4
 _AHEAD_SECONDS = 0.5
 _MOST_AHEAD = 128
 _MOST_UNCOMMITTED = 64
-
-
-@dataclass(frozen=True, slots=True)
-class StepEvent:
-    """Something happened to an asset partition; for progress displays.
-
-    ``kind`` is a `Result`, or ``started`` or ``retrying``. ``seconds`` is the attempt's length.
-    """
-
-    kind: str
-    asset: str
-    partition: str
-    seconds: float = 0.0
-    rows: int = 0
-    rejected: int = 0
-    message: str = ""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A step that failed, with the error of its last attempt."""
-
-    asset: str
-    partition: str
-    error: str
-    details: str
-    attempts: int
-    exit_code: int = 1
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came of a run's asset partitions."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    by_asset: dict[str, Counter[str]] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-    blocked: list[tuple[str, str, str]] = field(default_factory=list)
-    rows: int = 0
-    rejected: int = 0
-    warnings: int = 0
-
-    def add(self, asset: str, result: Result) -> None:
-        """Count one asset partition."""
-        self.counts[result] += 1
-        self.by_asset.setdefault(asset, Counter())[result] += 1
 
 
 @dataclass(slots=True)
@@ -1236,32 +1193,6 @@ def deadline_of(asset: Asset, task: Task) -> int:
     return int((end + parse_duration(freshness.lands_within)).timestamp() * 1_000_000)
 
 
-def first_line(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-def user_traceback(error: BaseException) -> str:
-    """The traceback of the user's own exception, cut to the user's frames."""
-    cause = error.__cause__ if isinstance(error, UserCodeError) else None
-    if cause is None:
-        return "" if isinstance(error, AssetsError) else _trace(error)
-    # A worker process can't send frames; it sends the text of its traceback.
-    return str(getattr(cause, "remote_traceback", "")) or _trace(cause)
-
-
-def _trace(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = ("assets_core", "io_managers")
-    kept = [f for f in frames if not any(f"/{name}/" in f.filename for name in ours)]
-    if "duckdb" in type(error).__module__ and all("/duckdb/" in f.filename for f in kept):
-        # The error of a query: there is no frame of the user's, and its message shows the place.
-        return "".join(traceback.format_exception_only(error))
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept or frames)]
-    return "".join([*lines, *traceback.format_exception_only(error)])
-
-
 __all__ = [
     "RESULTS",
     "Engine",
@@ -1271,5 +1202,6 @@ __all__ = [
     "StepEvent",
     "Tally",
     "first_line",
+    "user_traceback",
     "version_hex",
 ]
