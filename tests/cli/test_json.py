@@ -85,6 +85,7 @@ SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
     ("freshness",): {"now": str, "status": str, "overdue": int, "assets": ["asset status counts"]},
     ("accept", "orders", "--yes"): {"accepted": list},
     ("repair",): {"exposed": int, "swept": int, "verified": int, "damaged": list, "recorded": int},
+    ("compact",): {"removed": int, "kept": int},
     ("doctor",): {"checks": ["name status detail hint"]},
 }
 
