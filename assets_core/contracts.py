@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from assets_core.records import Attempt, Code, Materialization, Receipt, Run, RunStatus
+from assets_core.errors import LeaseLostError
+from assets_core.records import Attempt, Code, Materialization, Measured, Receipt, Run, RunStatus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A new version that lies in the store and that no reader can see. Picklable."""
+    """A new version that lies in the store and that no reader can see. Picklable.
+
+    ``together`` is the manager's own word for what was staged in one go with it (`RangeIOManager`).
+    """
 
     target: Target
     kind: Literal["table", "file", "none"]
@@ -53,6 +57,7 @@ class Staged:
     bytes: int = 0
     rejects: str = ""
     rejected: int = 0
+    together: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,37 @@ class IOManager(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+@runtime_checkable
+class RangeIOManager(IOManager, Protocol):
+    """An IO manager that handles many partitions of one asset at the price of a few.
+
+    Optional: without these methods the partitions of a call are staged, read back and published
+    one after the other (``assets_core.execute.bulk``). Every law of `IOManager` holds for each
+    partition as if it had been handled alone; and
+
+    9. ``stage_many`` makes all of them durable before it returns, or leaves nothing behind.
+    10. ``publish_many`` publishes each partition whole or not at all, whenever it is killed. One
+        whose lease is lost gets its LeaseLostError in place of a receipt, and leaves the others in
+        force; any other failure is raised, and then nothing of the call is published.
+    11. What was staged in one go and is not named in the ``publish_many`` (or ``discard_many``) of
+        the others may be gone after it: name all that is to be published.
+    """
+
+    def stage_many(self, targets: Sequence[Target], tables: Sequence[pa.Table]) -> list[Staged]:
+        """Write a new version of each partition; all tables have one schema."""
+
+    def audit_many(self, staged: Sequence[Staged]) -> Iterator[pa.Table]:
+        """The rows of each, in order, read back from the store with checksums verified."""
+
+    def publish_many(
+        self, staged: Sequence[Staged], facts: Sequence[str]
+    ) -> list[Receipt | LeaseLostError]:
+        """See laws 3 and 10."""
+
+    def discard_many(self, staged: Sequence[Staged]) -> None:
+        """Remove staged versions."""
 
 
 # --------------------------------------------------------------------------------------------
@@ -401,6 +437,13 @@ class StateStore(Protocol):
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         """Receipts of materializations, in bulk."""
+
+    def measured(self, ids: Iterable[int]) -> dict[int, Measured]:
+        """What the builds behind these materializations took, by their ids, in one query.
+
+        That is the newest build of the same partition that is not after it: of one that was
+        accepted or recovered the build before. What was never built here is left out.
+        """
 
     def materializations(
         self,

@@ -7,13 +7,13 @@ an instance serves one plan, one report or one walk, and is then thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assets_core.graph import Graph
-from assets_core.records import NO_VERSION, InputRead, Materialization, Version
+from assets_core.records import NO_VERSION, InputRead, Materialization, Measured, Version
 
 if TYPE_CHECKING:
     from assets_core.contracts import Columns, StateStore
@@ -146,6 +146,14 @@ class StoreRecall:
             found = self._state.code(code)
             self._parts[code] = found.parts if found is not None else {}
         return self._parts[code]
+
+    def current(self, asset: str, partition: str) -> Materialization | None:
+        """The materialization that serves now; None when there is none."""
+        return self._fact(asset, partition)
+
+    def measured(self, ids: Iterable[int]) -> Mapping[int, Measured]:
+        """What the builds behind materializations took, by their ids."""
+        return self._state.measured(ids)
 
     def first_landed(self, asset: str, partitions: Sequence[str]) -> Mapping[str, int]:
         """Partition → µs of its first materialization."""

@@ -119,6 +119,15 @@ class Materialization:
     id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one build took: µs of its function, audit and publish together, rows and bytes."""
+
+    micros: int
+    rows: int
+    bytes: int
+
+
 AttemptStatus = Literal["failed", "retried", "blocked", "refused", "interrupted"]
 
 

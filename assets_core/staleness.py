@@ -15,7 +15,7 @@ import numpy as np
 from assets_core.graph import Graph, Input, Op
 from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64
 from assets_core.partitions import Edge, KeySpace
-from assets_core.records import NO_VERSION, InputRead, Materialization, Version
+from assets_core.records import NO_VERSION, InputRead, Materialization, Measured, Version
 
 if TYPE_CHECKING:
     from assets_core.contracts import Columns, Snapshot
@@ -50,6 +50,12 @@ class Recall(Protocol):
 
     def code_parts(self, code: str) -> Mapping[str, str]:
         """The parts of a code version."""
+
+    def current(self, asset: str, partition: str) -> Materialization | None:
+        """The materialization that serves now."""
+
+    def measured(self, ids: Iterable[int]) -> Mapping[int, Measured]:
+        """What the builds behind materializations took, by their ids."""
 
 
 @dataclass(slots=True)

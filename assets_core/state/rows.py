@@ -36,6 +36,9 @@ _DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _DATA_KIND_NUMBERS = {kind: number for number, kind in enumerate(_DATA_KINDS)}
 
+RAN = tuple(_KIND_NUMBERS[kind] for kind in ("built", "unchanged"))
+"""The numbers of the kinds of materializations that ran the asset's code in this run."""
+
 _encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 

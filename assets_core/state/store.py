@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from assets_core.contracts import Finish, Lease, Operation, Snapshot
 from assets_core.errors import UsageError
 from assets_core.partitions import KeySpace
-from assets_core.records import Attempt, Code, Materialization, Receipt, Run
+from assets_core.records import Attempt, Code, Materialization, Measured, Receipt, Run
 from assets_core.state import compacting, migrations, reading, tables, writing
 from assets_core.state.interning import Interning
 from assets_core.state.liveness import check_run_id
@@ -111,6 +111,10 @@ class SqlStore:
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         with self._database.read() as connection:
             return reading.receipts(connection, ids)
+
+    def measured(self, ids: Iterable[int]) -> dict[int, Measured]:
+        with self._database.read() as connection:
+            return reading.measured(connection, ids)
 
     def materializations(
         self,

@@ -36,6 +36,7 @@ from assets_core.records import (
     Code,
     InputRead,
     Materialization,
+    Measured,
     Receipt,
     Run,
 )
@@ -849,3 +850,33 @@ def test_a_store_in_use_has_no_problems(store: StateStore) -> None:
     build(store, "k", schema="x: int64", inputs=read_of("up"))
     store.transact([Withdraw("prod", "a", "k"), Note((attempt(),))])
     assert store.check() == []
+
+
+# ---- what builds took
+
+
+def test_a_build_tells_what_it_took(store: StateStore) -> None:
+    begin(store)
+    made = build(store, "k", started=1_000, finished=3_500)
+    assert store.measured([made]) == {made: Measured(2_500, 10, 200)}
+
+
+def test_what_was_accepted_tells_of_the_build_before(store: StateStore) -> None:
+    begin(store)
+    build(store, "k", started=1_000, finished=2_000)
+    build(store, "k", started=1_000, finished=4_000)
+    stamped = build(store, "k", kind="accepted", started=9_000, finished=9_000)
+    assert store.measured([stamped]) == {stamped: Measured(3_000, 10, 200)}
+
+
+def test_a_later_build_says_nothing_of_an_earlier_one(store: StateStore) -> None:
+    begin(store)
+    first = build(store, "k", started=1_000, finished=2_000)
+    build(store, "k", started=1_000, finished=4_000)
+    assert store.measured([first])[first].micros == 1_000
+
+
+def test_what_never_ran_here_is_left_out_of_what_builds_took(store: StateStore) -> None:
+    begin(store)
+    stamped = build(store, "k", kind="accepted")
+    assert store.measured([stamped, 999]) == {}
