@@ -229,6 +229,7 @@ def test_a_store_restored_from_a_backup_is_read_anew(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_damage_gives_wrong_facts(

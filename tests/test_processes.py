@@ -11,6 +11,8 @@ import pytest
 from assets_core.execute import capture
 from assets_core.project import Project
 
+pytestmark = pytest.mark.slow
+
 KILLED = """
 import logging, os, signal, sys, tempfile
 from pathlib import Path

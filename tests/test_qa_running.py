@@ -22,6 +22,8 @@ from assets_core import Context, Definitions, Partition, asset, daily, monthly, 
 from assets_core.partitions import PartitionsDefinition
 from assets_core.project import Project
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 DAYS = daily("2024-01-01", end="2024-01-03")
 DAY = "2024-01-01"

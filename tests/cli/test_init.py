@@ -10,6 +10,8 @@ import pytest
 
 from cli.shop import REPOSITORY, Command, environment, process
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

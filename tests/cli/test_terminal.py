@@ -14,6 +14,8 @@ import pytest
 from cli.shop import command_line, environment, process, write_project
 from cli.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 SLOW = '''
 from __future__ import annotations
 
