@@ -6,13 +6,14 @@ writes to that thread's current attempt; other threads write as before.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,6 +184,27 @@ def replay(entries: list[tuple[int, str, str]]) -> None:
         lines.entries += entries
 
 
+_calls = itertools.count(time.time_ns())
+"""Names of calls: a run that is resumed by another process writes to no log of this one's."""
+
+
+def _lines(head: Mapping[str, Any], entries: list[tuple[int, str, str]]) -> str:
+    return "".join(
+        json.dumps({**head, "at": at, "stream": stream, "text": line}, ensure_ascii=False) + "\n"
+        for at, stream, line in entries
+    )
+
+
+def _shared_by(entry: dict[str, Any], attempts: dict[str, int], partition: str | None) -> bool:
+    """Fill in whose line of a shared call it is; False when the partition was not in the call."""
+    keys = list(attempts)
+    if partition is not None and partition not in attempts:
+        return False
+    entry["partition"] = partition or f"{keys[0]}..{keys[-1]}"
+    entry["attempt"] = attempts[partition or keys[0]]
+    return True
+
+
 class RunLog:
     """One append-only file per run, a JSON object per line; written by whole lines, read back."""
 
@@ -195,14 +217,21 @@ class RunLog:
         self, asset: str, partition: str, number: int, entries: list[tuple[int, str, str]]
     ) -> None:
         """Keep an attempt's lines; nothing is written when there are none."""
-        if not entries:
-            return
-        head = {"asset": asset, "partition": partition, "attempt": number}
-        text = "".join(
-            json.dumps({**head, "at": at, "stream": stream, "text": line}, ensure_ascii=False)
-            + "\n"
-            for at, stream, line in entries
-        )
+        if entries:
+            head = {"asset": asset, "partition": partition, "attempt": number}
+            self._write(_lines(head, entries))
+
+    def append_shared(
+        self, asset: str, attempts: Mapping[str, int], entries: list[tuple[int, str, str]]
+    ) -> None:
+        """Keep the lines of a call for several partitions once; ``attempts`` by partition."""
+        if entries:
+            # The lines refer to the one before them that names the partitions.
+            head = {"asset": asset, "call": str(next(_calls))}
+            told = json.dumps({**head, "attempts": dict(attempts)}, ensure_ascii=False)
+            self._write(f"{told}\n{_lines(head, entries)}")
+
+    def _write(self, text: str) -> None:
         with self._lock:
             if self._fd < 0:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,12 +247,19 @@ class RunLog:
             stream = self.path.open(encoding="utf-8")
         except FileNotFoundError:
             return
+        calls: dict[str, dict[str, int]] = {}
         with stream:
             for line in stream:
                 if not line.endswith("\n"):
                     return  # cut off by a crash
                 entry: dict[str, Any] = json.loads(line)
                 if asset not in (None, entry["asset"]):
+                    continue
+                if "attempts" in entry:
+                    calls[entry["call"]] = entry["attempts"]
+                    continue
+                shared = calls.get(entry.pop("call", ""))
+                if shared is not None and not _shared_by(entry, shared, partition):
                     continue
                 if partition in (None, entry["partition"]):
                     yield entry

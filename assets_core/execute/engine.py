@@ -24,6 +24,7 @@ from assets_core.contracts import (
     Held,
     Lease,
     Note,
+    Operation,
     Publish,
     Published,
     Refused,
@@ -41,9 +42,11 @@ from assets_core.errors import (
     VersionReplacedError,
 )
 from assets_core.execute import capture
+from assets_core.execute.batching import Batching
 from assets_core.execute.facts import fact_from_json, fact_to_json
 from assets_core.execute.inputs import InputData
-from assets_core.execute.recorder import Recorder
+from assets_core.execute.ranges import AnyOutcome, AnyTask
+from assets_core.execute.recorder import Done, Recorder
 from assets_core.execute.step import ChecksError, Made, Outcome, Runtime, Task
 from assets_core.execute.tally import (
     RESULTS,
@@ -120,7 +123,7 @@ class Engine:
         run: str,
         codes: dict[str, Code],
         options: Options,
-        run_task: Callable[[Task], Outcome],
+        run_task: Callable[[AnyTask], AnyOutcome],
         log: capture.RunLog | None = None,
         on_event: Callable[[StepEvent], None] | None = None,
     ) -> None:
@@ -157,6 +160,7 @@ class Engine:
         self._error: BaseException | None = None
         self._step_seconds = 0.0
         self._lay_out()
+        self._batching = Batching(self)
         self._recorder = Recorder(
             store,
             run,
@@ -318,14 +322,22 @@ class Engine:
                     self._wake_all()
                     return -1
                 self._ring_timers()
-                if self._ready and self._committing < _MOST_UNCOMMITTED:
-                    position = heapq.heappop(self._ready)
+                position = self._pop() if self._committing < _MOST_UNCOMMITTED else -1
+                if position >= 0:
                     self._busy += 1
                     return position
                 self._starving += 1
                 self._recorder.hurry()
                 self._lock.wait(self._until_timer())
                 self._starving -= 1
+
+    def _pop(self) -> int:
+        """The ready position that is first in order; -1 when there is none to take now."""
+        while self._ready:
+            position = heapq.heappop(self._ready)
+            if not self._batching.passes(position):
+                return position
+        return self._batching.overdue()
 
     def _ring_timers(self) -> None:
         now = time.monotonic()
@@ -341,7 +353,9 @@ class Engine:
         state = self._ops[self._order_op[position]]
         ordinal = self._order_ordinal[position]
         try:
-            if self._leased(state, ordinal, position):
+            if self._batching.takes(position):
+                self._batching.run(state, position)
+            elif self._leased(state, ordinal, position):
                 self._decide(state, ordinal)
         finally:
             with self._lock:
@@ -361,7 +375,14 @@ class Engine:
 
     def _lease(self, position: int) -> bool:
         """Lease the step and some that follow; False when another run holds it (tried again)."""
-        wanted = self._ahead(position)
+        self._lease_all(self._ahead(position))
+        mine = self._ops[self._order_op[position]].leases.get(self._order_ordinal[position])
+        if mine is None:
+            self._later(position, 0.25)
+        return mine is not None
+
+    def _lease_all(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Lease these steps as far as no other run holds them, and bring facts up to date."""
         slots = tuple(
             (asset, self._key(index, ordinal))
             for index, ordinal in wanted
@@ -388,10 +409,6 @@ class Engine:
             self._refresh()
         self._roll_forward(wanted)
         self._prefetch(wanted)
-        mine = self._ops[self._order_op[position]].leases.get(self._order_ordinal[position])
-        if mine is None:
-            self._later(position, 0.25)
-        return mine is not None
 
     def _key(self, index: int, ordinal: int) -> str:
         return self._facts.spaces[self._ops[index].op.name].key(ordinal)
@@ -522,7 +539,8 @@ class Engine:
                 return True
         return False
 
-    def _task(self, state: OpState, ordinal: int, digest: Version) -> Task:
+    def _task(self, state: OpState, ordinal: int, digest: Version, *, inputs: bool = True) -> Task:
+        """The next attempt at a step; without its ``inputs`` when it is part of a larger call."""
         op, space = state.op, self._facts.spaces[state.op.name]
         position = int(state.position[ordinal])
         attempt = self._attempts[position] = self._attempts.get(position, 0) + 1
@@ -553,7 +571,11 @@ class Engine:
             attempt=attempt,
             run=self.run,
             targets=targets,
-            inputs=tuple(self._input_data(r, e, ordinal) for r, e in state.edges if r.data),
+            inputs=tuple(
+                self._input_data(read, edge.upstream(ordinal).tolist())
+                for read, edge in state.edges
+                if read.data and inputs
+            ),
             schemas={asset: self._schema(asset) for asset in op.outputs},
         )
 
@@ -563,9 +585,8 @@ class Engine:
             found = self._schemas[asset] = self.store.schema(self.plan.environment, asset)
         return found
 
-    def _input_data(self, read: Input, edge: Edge, ordinal: int) -> InputData:
+    def _input_data(self, read: Input, at: Sequence[int]) -> InputData:
         space = self._facts.spaces[read.asset]
-        at = edge.upstream(ordinal).tolist()
         keys = tuple(space.key(i) for i in at)
         if self.runtime.graph.assets[read.asset].kind == "source":
             return InputData(keys, partitions=tuple(space.partition(i) for i in at))
@@ -607,7 +628,9 @@ class Engine:
             outcome: Outcome | None = None
             failure: BaseException | None = None
             try:
-                outcome = self._run_task(task)
+                found = self._run_task(task)
+                assert isinstance(found, Outcome)
+                outcome = found
             except Exception as error:  # noqa: BLE001 - any failure belongs to its step alone
                 failure = error
         self._keep_output(task, lines)
@@ -793,6 +816,12 @@ class Engine:
         self, state: OpState, ordinal: int, facts: list[Materialization], outcome: Outcome
     ) -> None:
         """Queue the records; the step is decided when all of them are committed."""
+        self._recorder.submit_many(self._records(state, ordinal, facts, outcome))
+
+    def _records(
+        self, state: OpState, ordinal: int, facts: list[Materialization], outcome: Outcome
+    ) -> list[tuple[Operation, Done]]:
+        """What has to be committed of a step, and who hears of it."""
         results: list[tuple[Materialization, Any]] = []
 
         def done(fact: Materialization, result: Any) -> None:
@@ -802,8 +831,7 @@ class Engine:
 
         with self._lock:
             self._committing += 1
-        for fact in facts:
-            self._recorder.submit(Publish(fact), partial(done, fact))
+        return [(Publish(fact), partial(done, fact)) for fact in facts]
 
     def _recorded(
         self,
@@ -832,6 +860,8 @@ class Engine:
                     self._wake_all()
                 elif self._committing == _MOST_UNCOMMITTED - 1:
                     self._lock.notify_all()
+                elif not self._committing and self._batching.holds:
+                    self._lock.notify()
 
     def _broken(self, error: BaseException) -> None:
         with self._lock:
@@ -966,7 +996,9 @@ class Engine:
     ) -> None:
         declared = self.runtime.graph.assets[state.op.name]
         cause = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ else error
-        if isinstance(error, VersionReplacedError) and task.attempt < 4:
+        # Attempts in calls that were halved were at others, too.
+        tries = task.attempt - self._batching.halvings(int(state.position[ordinal]))
+        if isinstance(error, VersionReplacedError) and tries < 4:
             self._refresh()
             self._again(state, ordinal, 0.05)
             return
@@ -974,11 +1006,11 @@ class Engine:
         lost = isinstance(error, LeaseLostError)
         if (
             retry is not None
-            and task.attempt <= retry.max
+            and tries <= retry.max
             and retry.applies(cause)
             and not (lost or self.stopped)
         ):
-            wait = retry.wait(task.attempt)
+            wait = retry.wait(tries)
             self._note(state, ordinal, task.attempt, "retried", error, began)
             self._tell(state, ordinal, "retrying", f"{first_line(error)} (again in {wait:.1f} s)")
             self._again(state, ordinal, wait)

@@ -17,7 +17,8 @@ from typing import Any
 
 from assets_core.errors import WorkerDiedError
 from assets_core.execute import capture
-from assets_core.execute.step import Outcome, Runtime, Task, run_step
+from assets_core.execute.ranges import AnyOutcome, AnyTask, RangeOutcome, run_any
+from assets_core.execute.step import Outcome, Runtime
 
 _runtime: Runtime | None = None
 
@@ -50,11 +51,13 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(task: Task, spool: Path) -> tuple[Outcome | BaseException, list[tuple[int, str, str]]]:
+def _run(
+    task: AnyTask, spool: Path
+) -> tuple[AnyOutcome | BaseException, list[tuple[int, str, str]]]:
     assert _runtime is not None
     with capture.capturing(), capture.attempt(spool) as lines:
         try:
-            result: Outcome | BaseException = run_step(_runtime, task)
+            result: AnyOutcome | BaseException = run_any(_runtime, task)
         except Exception as error:  # noqa: BLE001 - carried to the run's process, raised there
             result = _portable(error)
     return result, lines.finish()
@@ -108,7 +111,7 @@ class ProcessRunner:
             # Ctrl-C held back; else one that comes while a worker still loads would kill it.
             _ = self._pool.active
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: AnyTask) -> AnyOutcome:
         """Run one attempt in a worker; WorkerDiedError when the worker is killed or crashes."""
         from concurrent.futures.process import BrokenProcessPool
 
@@ -133,7 +136,7 @@ class ProcessRunner:
         capture.replay(entries)
         if isinstance(result, _Carried):
             raise result.error from result.cause
-        assert isinstance(result, Outcome)
+        assert isinstance(result, Outcome | RangeOutcome)
         return result
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from assets_core.contracts import Beat, Operation, StateStore
@@ -59,13 +59,18 @@ class Recorder:
 
     def submit(self, operation: Operation, done: Done) -> None:
         """Queue an operation; ``done`` is called on the recorder's thread after its commit."""
+        self.submit_many([(operation, done)])
+
+    def submit_many(self, operations: Sequence[tuple[Operation, Done]]) -> None:
+        """Queue operations that are committed together."""
         with self._wake:
             if self._closing:
                 raise RuntimeError("the recorder is closed")
-            if not self._queue:
+            first = not self._queue
+            if first:
                 self._oldest = time.monotonic()
-            self._queue.append((operation, done))
-            if len(self._queue) == 1 or len(self._queue) >= self._most:
+            self._queue += operations
+            if first or len(self._queue) >= self._most:
                 self._wake.notify()
 
     def hurry(self) -> None:

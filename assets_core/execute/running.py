@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from assets_core.contracts import Finish
 from assets_core.errors import ConfigError
 from assets_core.execute.engine import RESULTS, Engine, Options, StepEvent, Tally
+from assets_core.execute.ranges import AnyOutcome, AnyTask, run_any
 from assets_core.execute.recovery import expose, settle
 from assets_core.execute.result import RunResult, new_run_id, this_run
-from assets_core.execute.step import Outcome, Runtime, Task, run_step
+from assets_core.execute.step import Runtime
 from assets_core.faults import reach
 from assets_core.plan import Plan
 from assets_core.records import RunStatus
@@ -140,7 +141,7 @@ def _sweep(project: Project, runtime: Runtime, run_id: str) -> None:
 @contextlib.contextmanager
 def _runner(
     runtime: Runtime, plan: Plan, options: Options, origin: Origin | None
-) -> Iterator[Callable[[Task], Outcome]]:
+) -> Iterator[Callable[[AnyTask], AnyOutcome]]:
     """How a task is run: in this thread, or in a worker process for the assets that want it."""
     wanted = {
         batch.op.name
@@ -148,7 +149,7 @@ def _runner(
         if (runtime.graph.assets[batch.op.name].executor or options.executor) == "process"
     }
     if not wanted:
-        yield lambda task: run_step(runtime, task)
+        yield lambda task: run_any(runtime, task)
         return
     if origin is None:
         raise ConfigError(
@@ -160,7 +161,7 @@ def _runner(
 
     runner = ProcessRunner(options.jobs, worker_runtime, (origin, runtime.allow_schema_change))
     try:
-        yield lambda task: runner.run(task) if task.op in wanted else run_step(runtime, task)
+        yield lambda task: runner.run(task) if task.op in wanted else run_any(runtime, task)
     finally:
         runner.stop()
 
