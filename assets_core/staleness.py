@@ -7,7 +7,7 @@ with what the code and the data are now. Nothing here selects or orders work: se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -421,12 +421,17 @@ def _scan(edge: Edge, found: Assessment, mask: np.ndarray | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One cause of staleness: what kind, told in words, what it was and what it is."""
+    """One cause of staleness: what kind, told in words, what it was and what it is.
+
+    ``asset`` and ``partition`` name the upstream partition that moved, where one did.
+    """
 
     kind: str
     detail: str
     was: str = ""
     now: str = ""
+    asset: str = ""
+    partition: str = ""
 
 
 def explain(
@@ -527,15 +532,17 @@ def _moved(
     for key, old, new in changed[:_SHOWN]:
         place = f"{read.asset}[{key}]"
         if key not in now:  # `latest()` has gone on, or a window's calendar was cut
-            reasons.append(Reason("input changed", f"no longer reads {place}", was=_short(old)))
+            told = Reason("input changed", f"no longer reads {place}", was=_short(old))
         elif was and key not in was:
-            reasons.append(Reason("input changed", f"now reads {place}", now=_short(new)))
+            told = Reason("input changed", f"now reads {place}", now=_short(new))
         else:
-            reasons.append(Reason(kind, f"{label} {place}", _short(old), _short(new)))
+            told = Reason(kind, f"{label} {place}", _short(old), _short(new))
+        reasons.append(replace(told, asset=read.asset, partition=key))
     if len(changed) > _SHOWN:
         more = len(changed) - _SHOWN
-        reasons.append(Reason(kind, f"and {more} more partitions of {read.asset}"))
-    return reasons or [Reason(kind, f"{label} {read.asset}")]
+        rest = f"and {more} more partitions of {read.asset}"
+        reasons.append(Reason(kind, rest, asset=read.asset))
+    return reasons or [Reason(kind, f"{label} {read.asset}", asset=read.asset)]
 
 
 _SHOWN = 5

@@ -291,6 +291,10 @@ def test_columns_equal_brute_force(made: tuple[Edge, list[list[int]]], data: st.
     assert (edge.sum(values[:, 0]) == sums[:, 0]).all()
     assert edge.count(mask).tolist() == (dense @ mask).tolist()
     assert edge.any(mask).tolist() == ((dense @ mask) > 0).tolist()
+    for combine in (np.bitwise_or, np.maximum):
+        each = [combine.reduce(values[row], axis=0, initial=0).tolist() for row in lists]
+        assert edge.over(values, combine).tolist() == each
+        assert edge.over(values[:, 0], combine).tolist() == [first for first, _ in each]
     chosen = rng.random(edge.n_down) < 0.3
     assert edge.cover(chosen).tolist() == ((chosen @ dense) > 0).tolist()
 

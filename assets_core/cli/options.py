@@ -92,6 +92,18 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=1024,
+        metavar="N",
+        help="How many steps run at a time [default: one per processor].",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; for scripts.")]
 

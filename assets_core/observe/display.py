@@ -1,13 +1,13 @@
 """Plans, graphs and results of runs as people read them: text, and HTML with drawings of our own.
 
-A plan is told by groups: partitions of one asset that are stale for the same cause are one line,
-and the cause is found once, not once per partition. `plan_groups` is what the command prints too.
+A plan is told by its root causes, each once (`causes`), and by groups: partitions of one asset that
+are stale for the same kind of cause are one line. `tell_plan` is what the command prints too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from assets_core.graph import Graph, Op
 from assets_core.observe import svg
+from assets_core.observe.causes import OTHERS, Causes, find_causes, names
+from assets_core.observe.cost import cost_line, estimate
 from assets_core.observe.format import (
     GONE,
     count,
@@ -26,16 +28,16 @@ from assets_core.observe.format import (
     table,
 )
 from assets_core.observe.layout import MOST, Box, draw
+from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
-from assets_core.staleness import CODE, INPUT, Reason
 
 if TYPE_CHECKING:
     from assets_core.execute.result import RunResult
 
-_EXPLAINED = 24
-"""So many partitions of a group are explained one by one; of more, one stands as an example."""
+_LINES = 40
+"""So many lines of assets and no more: a plan is told, not listed."""
 
-_LINES = 60
+_CAUSES = 12
 _RANGES = 3
 
 
@@ -50,7 +52,7 @@ class PlanGroup:
     asset: str
     status: str
     ordinals: np.ndarray
-    where: str
+    space: KeySpace
     why: str
 
     @property
@@ -58,14 +60,23 @@ class PlanGroup:
         """How many partitions."""
         return len(self.ordinals)
 
+    @property
+    def where(self) -> str:
+        """Their keys, consecutive ones as ranges, the first few of many."""
+        return ranges(self.ordinals, self.space, most=_RANGES)
 
-def plan_groups(plan: Plan) -> list[PlanGroup]:
-    """The steps of a plan by asset and cause, upstream first; what waits comes last."""
+
+def plan_groups(plan: Plan, causes: Causes | None = None) -> list[PlanGroup]:
+    """The steps of a plan by asset and kind of cause, upstream first; what waits comes last."""
     found: list[PlanGroup] = _source_groups(plan)
+    known = causes or find_causes(plan)
     planned = {batch.op.name: batch.ordinals for batch in plan.batches}
     for batch in plan.batches:
         for asset in batch.op.outputs:
-            found += _groups_of(plan, batch, asset, planned)
+            found += _must_groups(known, batch, asset)
+            may = batch.ordinals[batch.reasons == 0]
+            if len(may):
+                found += _may_groups(plan, batch.op, asset, may, planned)
     for batch in plan.waiting_batches:
         why = _waits_for(plan, batch, planned)
         found += [_group(plan, a, "blocked", batch.ordinals, why) for a in batch.op.outputs]
@@ -87,79 +98,26 @@ def _source_groups(plan: Plan) -> list[PlanGroup]:
 
 
 def _group(plan: Plan, asset: str, status: str, ordinals: np.ndarray, why: str) -> PlanGroup:
-    where = ranges(ordinals, plan.facts.spaces[asset], most=_RANGES)
-    return PlanGroup(asset, status, ordinals, where, why)
+    return PlanGroup(asset, status, ordinals, plan.facts.spaces[asset], why)
 
 
-def _groups_of(
-    plan: Plan, batch: Batch, asset: str, planned: Mapping[str, np.ndarray]
-) -> Iterator[PlanGroup]:
-    # What must run first, then what only may (no bits).
-    for bits in sorted(np.unique(batch.reasons).tolist(), key=lambda bits: bits == 0):
-        ordinals = batch.ordinals[batch.reasons == bits]
-        if bits == 0:
-            yield from _may_groups(plan, batch.op, asset, ordinals, planned)
-        elif bits & INPUT and len(ordinals) <= _EXPLAINED:
-            yield from _told_apart(plan, asset, ordinals, bits)
-        else:
-            yield from _must_groups(plan, asset, ordinals, bits)
+def _must_groups(causes: Causes, batch: Batch, asset: str) -> Iterator[PlanGroup]:
+    """Partitions with the same kinds of causes are one line."""
+    must = batch.reasons != 0
+    bits = causes.own[asset][must]
+    phrases: dict[str, list[int]] = {}
+    for value in np.unique(bits).tolist():
+        phrases.setdefault(_phrase(causes, batch, asset, value), []).append(value)
+    ordinals = batch.ordinals[must]
+    for phrase, values in phrases.items():
+        yield _group(causes.plan, asset, "must", ordinals[np.isin(bits, values)], phrase)
 
 
-def _must_groups(plan: Plan, asset: str, ordinals: np.ndarray, bits: int) -> Iterator[PlanGroup]:
-    """Same bits and same recorded code have the same cause, but for which inputs moved."""
-    own = plan.facts.assets[asset]
-    # What a multi-asset's sibling lacks shows on all its outputs: ask each what is its own.
-    causes = np.where(own.id[ordinals] == 0, -1, own.code[ordinals] if bits & CODE else 0)
-    for cause in np.unique(causes).tolist():
-        alike = ordinals[causes == cause]
-        reasons = plan.explain(asset, int(alike[0]), bits)
-        yield _group(plan, asset, "must", alike, _why(reasons, example=len(alike) > 1))
-
-
-def _told_apart(plan: Plan, asset: str, ordinals: np.ndarray, bits: int) -> Iterator[PlanGroup]:
-    """A few partitions, grouped by what each of them says."""
-    by_cause: dict[tuple[tuple[str, str], ...], list[int]] = {}
-    told: dict[int, tuple[Reason, ...]] = {}
-    for ordinal in ordinals.tolist():
-        told[ordinal] = plan.explain(asset, ordinal, bits)
-        cause = tuple(dict.fromkeys((r.kind, _without_partition(r)) for r in told[ordinal]))
-        by_cause.setdefault(cause, []).append(ordinal)
-    for cause, alike in by_cause.items():
-        alone = len(alike) == 1
-        why = _why(told[alike[0]]) if alone else "; ".join(_phrase(k, d) for k, d in cause)
-        yield _group(plan, asset, "must", np.array(alike, np.int64), why)
-
-
-def _without_partition(reason: Reason) -> str:
-    """``late data in landing[2024-01-05]`` → ``late data in landing``."""
-    if reason.kind not in ("late data", "input changed"):
-        return reason.detail
-    return reason.detail.split("[", 1)[0]
-
-
-def _phrase(kind: str, detail: str) -> str:
-    """A kind and its detail, without saying the same twice."""
-    if kind == "input changed" and detail.startswith("input "):
-        return f"{detail} changed"
-    if kind in ("missing", "forced"):
-        return kind
-    return detail if detail.startswith(kind) or kind == "sibling" else f"{kind}: {detail}"
-
-
-def _why(reasons: Sequence[Reason], *, example: bool = False) -> str:
-    """Reasons in one line; as an ``example`` the partitions that they name are only some."""
-    parts = []
-    for reason in reasons:
-        named = reason.kind in ("late data", "input changed")
-        text = _phrase(reason.kind, reason.detail)
-        if named and example:
-            text = _phrase(reason.kind, _without_partition(reason))
-        parts.append(text + _versions(reason) if not (named and example) else text)
-    return one_line("; ".join(dict.fromkeys(parts)), 160)
-
-
-def _versions(reason: Reason) -> str:
-    return f" ({reason.was[:8]} → {reason.now[:8]})" if reason.was and reason.now else ""
+def _phrase(causes: Causes, batch: Batch, asset: str, bits: int) -> str:
+    if not bits:
+        others = [name for name in batch.op.outputs if name != asset]
+        return f"made together with {names(others)}"
+    return one_line(causes.phrases(bits), 160)
 
 
 def _may_groups(
@@ -215,24 +173,77 @@ def plan_title(plan: Plan) -> str:
     return f"Plan for {plan.environment}: {', '.join(parts)}"
 
 
+@dataclass(frozen=True, slots=True)
+class PlanTold:
+    """A plan as text and pages show it: its title, root causes, lines, and what they leave out."""
+
+    title: str
+    causes: tuple[tuple[str, str], ...]
+    groups: tuple[PlanGroup, ...]
+    more: str
+    cost: str
+
+    @property
+    def because(self) -> list[str]:
+        """A line for each root cause, with what follows from it."""
+        return [f"because {text} → {effect}" for text, effect in self.causes]
+
+
+def tell_plan(plan: Plan, jobs: int = 0) -> PlanTold:
+    """What is told of a plan; what it will take, when ``jobs`` says with how many."""
+    causes = find_causes(plan)
+    groups = plan_groups(plan, causes)
+    cost = cost_line(estimate(plan, jobs)) if jobs else ""
+    return PlanTold(
+        plan_title(plan),
+        tuple(_causes_told(causes)),
+        tuple(groups[:_LINES]),
+        _left_out(groups[_LINES:]),
+        cost,
+    )
+
+
+def _causes_told(causes: Causes) -> Iterator[tuple[str, str]]:
+    """The largest causes; none where the lines say it all by themselves."""
+    if all(cause.kind in ("missing", "forced") and not cause.may for cause in causes.found):
+        return
+    for cause in causes.found[:_CAUSES]:
+        yield causes.text(cause), cause.effect
+    rest = causes.found[_CAUSES:]
+    if rest:
+        size = sum(cause.size for cause in rest)
+        lumped = rest[-1].kind == OTHERS
+        number = f"more than {len(rest) - 1:,} further causes" if lumped else ""
+        yield number or count(len(rest), "further cause"), count(size, "asset partition")
+
+
+def _left_out(groups: Sequence[PlanGroup]) -> str:
+    """``and 23 more lines: 920 must, 1,840 may``."""
+    if not groups:
+        return ""
+    numbers = Counter[str]()
+    for group in groups:
+        numbers[group.status] += group.count
+    told = ", ".join(f"{n:,} {status}" for status, n in numbers.items())
+    return f"and {count(len(groups), 'more line')}: {told}"
+
+
 def plan_text(plan: Plan) -> str:
-    """The plan, a line per asset and cause."""
-    groups = plan_groups(plan)
+    """The plan: its root causes, then a line per asset and kind of cause."""
+    told = tell_plan(plan)
     rows = [
         [group.asset, f"{group.where} ({count(group.count)})", group.status, group.why]
-        for group in groups[:_LINES]
+        for group in told.groups
     ]
-    lines = [plan_title(plan), *table((), rows)]
-    if len(groups) > _LINES:
-        lines.append(f"and {count(len(groups) - _LINES, 'more line')}")
-    return "\n".join(lines)
+    lines = [told.title, *told.because, *table((), rows), told.more]
+    return "\n".join(line for line in lines if line)
 
 
 def plan_html(plan: Plan) -> str:
-    """The plan as a drawing of what takes part, and a table of causes."""
-    groups = plan_groups(plan)
-    if not groups:
-        return svg.note(plan_title(plan))
+    """The plan as a drawing of what takes part, its root causes, and a table."""
+    told = tell_plan(plan)
+    if not told.groups:
+        return svg.note(told.title)
     rows = [
         [
             svg.text_of(group.asset),
@@ -241,21 +252,19 @@ def plan_html(plan: Plan) -> str:
             svg.badge(group.status),
             svg.text_of(group.why),
         ]
-        for group in groups[:_LINES]
+        for group in told.groups
     ]
-    more = len(groups) - _LINES
     return svg.block(
-        svg.heading(plan_title(plan)),
-        _plan_drawing(plan, groups),
+        svg.heading(told.title),
+        _plan_drawing(plan),
+        *(svg.note(text) for text in told.because),
         svg.html_table(("asset", "partitions", "", "status", "why"), rows, right=(2,)),
-        svg.note(f"and {count(more, 'more line')}") if more > 0 else "",
+        svg.note(told.more) if told.more else "",
     )
 
 
-def _plan_drawing(plan: Plan, groups: Iterable[PlanGroup]) -> str:
-    numbers: dict[str, Counter[str]] = {}
-    for group in groups:
-        numbers.setdefault(group.asset, Counter())[group.status] += group.count
+def _plan_drawing(plan: Plan) -> str:
+    numbers = _numbers(plan)
     graph = plan.graph
     shown = set(graph.assets)
     if len(shown) > MOST:
@@ -271,6 +280,23 @@ def _plan_drawing(plan: Plan, groups: Iterable[PlanGroup]) -> str:
 
 
 _WORDS = ("must", "may", "blocked")
+
+
+def _numbers(plan: Plan) -> dict[str, Counter[str]]:
+    """How many partitions of each asset must, may, or wait."""
+    numbers: dict[str, Counter[str]] = {}
+    for batch in plan.batches:
+        must = int((batch.reasons != 0).sum())
+        for asset in batch.op.outputs:
+            numbers.setdefault(asset, Counter()).update(must=must, may=len(batch.ordinals) - must)
+    for batch in plan.waiting_batches:
+        for asset in batch.op.outputs:
+            numbers.setdefault(asset, Counter()).update(blocked=len(batch.ordinals))
+    for source, errors in plan.sightings.errors.items():
+        numbers.setdefault(source, Counter()).update(failed=len(errors))
+    for source, gone in plan.sightings.gone.items():
+        numbers.setdefault(source, Counter()).update(gone=len(gone))
+    return numbers
 
 
 def _idle(plan: Plan, name: str) -> str:

@@ -7,7 +7,7 @@ of it is arithmetic on whole columns, or on two integers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,27 @@ class Edge:
         if self.is_identity:
             return mask[: self.n_down]
         return self.count(mask) > 0
+
+    def over(self, values: np.ndarray, combine: np.ufunc) -> np.ndarray:
+        """Per downstream partition, its upstream values combined; zero where it reads none.
+
+        ``combine`` must not mind a value twice (``np.bitwise_or``, ``np.maximum``): an interval is
+        two halves that overlap, out of a table of stretches of 1, 2, 4, … values.
+        """
+        import numpy as np
+
+        if self.is_identity:
+            return values[: self.n_down]
+        width = self.hi - self.lo
+        found = np.zeros((self.n_down, *values.shape[1:]), values.dtype)
+        stretch, size, widest = values, 1, int(width.max(initial=0))
+        while size <= widest:
+            at = np.flatnonzero((width >= size) & (width < 2 * size))
+            found[at] = combine(stretch[self.lo[at]], stretch[self.hi[at] - size])
+            if 2 * size <= widest:
+                stretch = combine(stretch[:-size], stretch[size:])
+            size *= 2
+        return found
 
     def cover(self, mask: np.ndarray) -> np.ndarray:
         """Which upstream partitions the marked downstream ones read, bool of (n_up, …)."""
@@ -165,6 +186,9 @@ class Lists(Edge):
     def count(self, mask: np.ndarray) -> np.ndarray:
         return super().count(mask[self.indices])
 
+    def over(self, values: np.ndarray, combine: np.ufunc) -> np.ndarray:
+        return super().over(values[self.indices], combine)
+
     def cover(self, mask: np.ndarray) -> np.ndarray:
         import numpy as np
 
@@ -226,6 +250,15 @@ class Grid(Edge):
         )
 
     def sum(self, values: np.ndarray) -> np.ndarray:
+        return self._folded(values, lambda edge, rows: edge.sum(rows))
+
+    def over(self, values: np.ndarray, combine: np.ufunc) -> np.ndarray:
+        return self._folded(values, lambda edge, rows: edge.over(rows, combine))
+
+    def _folded(
+        self, values: np.ndarray, fold: Callable[[Edge, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Upstream values folded along one dimension after the other."""
         import numpy as np
 
         if self.is_identity:
@@ -234,7 +267,7 @@ class Grid(Edge):
         grid = values.reshape(*self.up_shape, *rest)
         # Dimensions that shrink come first: what is left to do is smaller then.
         for k in sorted(range(len(self.axes)), key=self._growth):
-            grid = _along(grid, k, self.axes[k][0].sum)
+            grid = _along(grid, k, partial(fold, self.axes[k][0]))
         followed = [self._axis_of[d] for d in range(len(self.shape)) if d in self._axis_of]
         alone = [k for k in range(len(self.axes)) if self.axes[k][1] is None]
         tail = range(len(self.axes), grid.ndim)

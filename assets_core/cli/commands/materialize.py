@@ -10,7 +10,7 @@ import typer
 
 from assets_core.cli import options
 from assets_core.cli.codes import STOPPED
-from assets_core.cli.commands.plan import print_plan
+from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_run
 from assets_core.cli.screen import print_json, stderr, stdout
 from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
@@ -53,18 +53,7 @@ def materialize(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing more after the first failed step.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            max=1024,
-            metavar="N",
-            help="How many steps run at a time [default: one per processor].",
-            show_default=False,
-        ),
-    ] = None,
+    jobs: options.Jobs = None,
     executor: Annotated[
         Executor | None,
         typer.Option(
@@ -102,7 +91,8 @@ def materialize(
         say_recovered(loaded)
         say_code_warnings(loaded)
         if dry_run:
-            print_json(made.to_dict()) if as_json else print_plan(stdout(), made)
+            many = jobs or loaded.settings.jobs
+            print_json(told_as_json(made, many)) if as_json else print_plan(stdout(), made, many)
             fail_unseen(made)
             return
         if made.idle and not as_json:
@@ -110,7 +100,8 @@ def materialize(
             stdout().line(f"Nothing to do: everything selected is {left}.", "green")
             return
         if keys is None and made:
-            ask(made, "Materialize", len(made), yes=yes, quiet=as_json)
+            many = jobs or loaded.settings.jobs
+            ask(made, "Materialize", len(made), yes=yes, quiet=as_json, jobs=many)
         command = line_of(
             ctx,
             "materialize",
@@ -186,13 +177,13 @@ def recorded(made: Plan) -> int:
     return sum(int((each > 0).sum()) for each in ids)
 
 
-def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool) -> None:
+def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool, jobs: int = 0) -> None:
     """Show the plan and have it confirmed, unless ``yes``.
 
     Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
     """
     if not quiet:
-        print_plan(stdout(), made)
+        print_plan(stdout(), made, jobs)
     if yes:
         return
     if quiet or not (sys.stdin.isatty() and sys.stderr.isatty()):

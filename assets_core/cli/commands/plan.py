@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -23,7 +23,6 @@ STATUS_STYLES = {
     "failed": "bold red",
     "gone": "yellow",
 }
-_MOST_LINES = 60
 
 
 def plan(
@@ -34,6 +33,7 @@ def plan(
     partitions: options.Partitions = None,
     force: options.Force = False,
     include_open: options.IncludeOpen = False,
+    jobs: options.Jobs = None,
     config: options.Config = None,
     each: bool = typer.Option(False, "--each", help="A line for each partition, not for groups."),
     as_json: options.Json = False,
@@ -52,23 +52,35 @@ def plan(
         say_recovered(loaded)
         say_code_warnings(loaded)
         if as_json:
-            print_json(made.to_dict())
+            print_json(told_as_json(made, jobs or loaded.settings.jobs))
         elif each:
             _print_each(stdout(), made)
         else:
-            print_plan(stdout(), made)
+            print_plan(stdout(), made, jobs or loaded.settings.jobs)
         fail_unseen(made)
 
 
-def print_plan(screen: Screen, made: Plan) -> None:
-    """The plan, a line per asset and cause."""
-    from assets_core.observe.display import plan_groups, plan_title
+def told_as_json(made: Plan, jobs: int) -> dict[str, Any]:
+    """The plan with its root causes and what it will take, as plain JSON values."""
+    from assets_core.observe.causes import find_causes
+    from assets_core.observe.cost import estimate
 
-    groups = plan_groups(made)
-    screen.line(plan_title(made), "bold" if groups else "green")
-    screen.table((), [_group_row(group) for group in groups[:_MOST_LINES]], indent=2)
-    if len(groups) > _MOST_LINES:
-        screen.line(f"  and {count(len(groups) - _MOST_LINES, 'more line')}; see all with --each")
+    causes = find_causes(made).to_dict()
+    return {**made.to_dict(), "causes": causes, "cost": estimate(made, jobs).to_dict()}
+
+
+def print_plan(screen: Screen, made: Plan, jobs: int = 0) -> None:
+    """The root causes, a line per asset and kind of cause, and what it will take."""
+    from assets_core.observe.display import tell_plan
+
+    told = tell_plan(made, jobs)
+    screen.line(told.title, "bold" if told.groups else "green")
+    screen.lines(f"  {line}" for line in told.because)
+    screen.table((), [_group_row(group) for group in told.groups], indent=2)
+    if told.more:
+        screen.line(f"  {told.more}; see all with --each")
+    if told.cost:
+        screen.line(told.cost)
 
 
 def _group_row(group: PlanGroup) -> list[str | tuple[str, str]]:

@@ -1,0 +1,374 @@
+"""The root causes of a plan, each told once with all that follows from it.
+
+Pure and columnar: a cause is a bit, and bits flow through the edges along whole columns, so a plan
+of a million steps is attributed without looking at one of them. Only the few causes that are shown
+ask what exactly moved, and of a few examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from assets_core.graph import Input, Op
+from assets_core.observe.format import count, one_line, ranges, short
+from assets_core.partitions import Edge
+from assets_core.plan import Batch, Plan
+from assets_core.staleness import CODE, FORCED, INPUT, MISSING, Reason
+
+MOST = 64
+"""So many causes are told apart, one bit each; all that are found after them share the last bit."""
+
+OTHERS = "other causes"
+
+_EXAMPLES = 8
+"""So many partitions of a cause are asked what moved; of more, these are the examples."""
+
+_AMBIGUOUS = 24
+"""So many partitions of an asset are asked which of several inputs moved; others count for all."""
+
+Key = tuple[str, str]
+"""What makes two causes one: a kind, and the words that tell it."""
+
+
+@dataclass(slots=True, eq=False)
+class Cause:
+    """One root cause: ``kind`` as of reasons, ``subject`` what of it is told with it.
+
+    ``assets`` have it as their own; ``must`` asset partitions run because of it, ``may`` and
+    ``blocked`` ones lie downstream of them. A partition with two causes counts for both.
+    """
+
+    kind: str
+    subject: str
+    assets: list[str] = field(default_factory=list)
+    must: int = 0
+    may: int = 0
+    blocked: int = 0
+    members: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """How many asset partitions it touches."""
+        return self.must + self.may + self.blocked
+
+    @property
+    def phrase(self) -> str:
+        """The cause in the fewest words, for a line that stands beside an asset."""
+        if self.kind == "late data":
+            return f"late data in {self.subject}"
+        if self.kind == "input changed" and self.subject:
+            return f"input {self.subject} changed"
+        return self.subject if self.kind == "closed" and self.subject else self.kind
+
+    @property
+    def effect(self) -> str:
+        """``91 must, 182 may downstream``."""
+        parts = [f"{self.must:,} must"] if self.must else []
+        parts += [f"{self.may:,} may"] if self.may else []
+        parts += [f"{self.blocked:,} blocked"] if self.blocked else []
+        return ", ".join(parts) + (" downstream" if self.may or self.blocked else "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Causes:
+    """All root causes of a plan, the largest first, and the bits of each asset's own ones.
+
+    ``own`` holds, for each planned asset, uint64 bits aligned with the ordinals of its batch
+    (``found[i]`` is bit ``i``).
+    """
+
+    plan: Plan
+    found: tuple[Cause, ...]
+    own: Mapping[str, np.ndarray]
+    numbered: tuple[Cause, ...]
+
+    def phrases(self, bits: int) -> str:
+        """The causes behind some bits in the fewest words."""
+        told = (cause.phrase for i, cause in enumerate(self.numbered) if bits >> i & 1)
+        return "; ".join(dict.fromkeys(told))
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """The causes as plain JSON values, the largest first."""
+        return [
+            {
+                "kind": cause.kind,
+                "text": self.text(cause),
+                "assets": cause.assets,
+                "must": cause.must,
+                "may": cause.may,
+                "blocked": cause.blocked,
+            }
+            for cause in self.found
+        ]
+
+    def text(self, cause: Cause) -> str:
+        """A cause in words: whose code changed and what of it, which partitions moved."""
+        if cause.kind in ("code changed", "config changed"):
+            what = _parts(cause.subject)
+            return f"{names(cause.assets)}: {cause.kind}" + (f" ({what})" if what else "")
+        if cause.kind == "missing":
+            return f"never built: {names(cause.assets)}"
+        if cause.kind == "forced":
+            return "asked for by --force"
+        if cause.kind in ("late data", "input changed") and cause.subject:
+            return self._moved(cause)
+        return f"{names(cause.assets)}: {cause.subject or cause.kind}"
+
+    def _moved(self, cause: Cause) -> str:
+        """Which partitions of an upstream asset moved, as far as a few readers tell."""
+        reasons, whole = self._examples(cause)
+        moved = {r.partition: r for r in reasons if r.asset == cause.subject and r.partition}
+        if len(moved) == 1 and whole:
+            (reason,) = moved.values()
+            return one_line(f"{reason.detail}{versions(reason)}")
+        space = self.plan.facts.spaces[cause.subject]
+        at = np.sort(space.ordinals(list(moved)))
+        at = at[at >= 0]
+        where = f": {ranges(at, space, most=3)}" if len(at) else ""
+        return one_line(cause.phrase + where + ("" if whole or not len(at) else ", …"))
+
+    def _examples(self, cause: Cause) -> tuple[list[Reason], bool]:
+        """The reasons of a few of a cause's partitions, and whether these are all."""
+        told: list[Reason] = []
+        left = _EXAMPLES
+        for asset, ordinals in cause.members:
+            for ordinal in ordinals[:left].tolist():
+                told += self.plan.explain(asset, ordinal, INPUT)
+            left -= min(left, len(ordinals))
+            if not left:
+                break
+        whole = sum(len(ordinals) for _, ordinals in cause.members) <= _EXAMPLES
+        return told, whole and not any(r.asset and not r.partition for r in told)
+
+
+def names(assets: Sequence[str], most: int = 3) -> str:
+    """``a``, ``a, b``, ``a, b, c and 12 more``."""
+    shown = ", ".join(assets[:most])
+    return shown + (f" and {count(len(assets) - most)} more" if len(assets) > most else "")
+
+
+def versions(reason: Reason) -> str:
+    """``(1a2b3c4d → 5e6f7a8b)``, nothing when one of them is not known."""
+    return f" ({short(reason.was)} → {short(reason.now)})" if reason.was and reason.now else ""
+
+
+def _parts(detail: str) -> str:
+    """``helper scale changed; constant LIMIT added`` → ``helper scale, constant LIMIT added``."""
+    if detail == "another code version":
+        return ""
+    return one_line(", ".join(p.removesuffix(" changed") for p in detail.split("; ")), 120)
+
+
+# --------------------------------------------------------------------------------------------
+# Finding them
+
+
+def find_causes(plan: Plan) -> Causes:
+    """The root causes of a plan, and how much follows from each."""
+    finder = _Finder(plan)
+    finder.run()
+    found = sorted(finder.causes.values(), key=lambda cause: (cause.kind == OTHERS, -cause.size))
+    return Causes(plan, tuple(found), finder.own, tuple(finder.causes.values()))
+
+
+class _Finder:
+    """One pass over the ops of a plan, upstream first."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.causes: dict[Key, Cause] = {}
+        self.own: dict[str, np.ndarray] = {}
+        self._bit: dict[Key, int] = {}
+        self._columns: dict[str, np.ndarray] = {}
+        self._kinds: dict[tuple[str, str], Reason] = {}
+        self._readers: dict[str, int] = {}
+
+    def run(self) -> None:
+        planned = {batch.op.name: batch for batch in self.plan.batches}
+        waiting = {batch.op.name: batch for batch in self.plan.waiting_batches}
+        ops = [op for op in self.plan.graph.ops if op.name in planned or op.name in waiting]
+        for op in ops:
+            for name in {self.plan.graph.op_of[read].name for read in op.upstream}:
+                self._readers[name] = self._readers.get(name, 0) + 1
+        for op in ops:
+            self._op(op, planned.get(op.name), waiting.get(op.name))
+
+    def _op(self, op: Op, batch: Batch | None, waiting: Batch | None) -> None:
+        bits = np.zeros(self.plan.facts.spaces[op.name].n, np.uint64)
+        stale = np.zeros(len(bits), bool)
+        for part in (batch, waiting):
+            if part is not None:
+                stale[part.ordinals] = True
+                bits[part.ordinals] = self._own(part, counted=part is batch)
+        carried = self._carried(op)
+        if carried is not None:
+            bits |= np.where(stale, carried, np.uint64(0))
+        for edge in self._past(op):
+            _scan(edge, bits, stale)
+        if batch is not None:
+            self._count(bits[batch.ordinals[batch.reasons == 0]], len(op.outputs), "may")
+        if waiting is not None:
+            self._count(bits[waiting.ordinals], len(op.outputs), "blocked")
+        if self._readers.get(op.name) and bits.any():
+            self._columns[op.name] = bits
+
+    def _carried(self, op: Op) -> np.ndarray | None:
+        """The bits of all that each partition reads; columns nobody needs any more are let go."""
+        total: np.ndarray | None = None
+        for read in op.inputs:
+            if read.asset in op.outputs:
+                continue
+            column = self._columns.get(self.plan.graph.op_of[read.asset].name)
+            if column is not None:
+                part = self.plan.wiring.edge(op, read).over(column, np.bitwise_or)
+                total = part if total is None else total | part
+        for name in {self.plan.graph.op_of[read].name for read in op.upstream}:
+            self._readers[name] -= 1
+            if not self._readers[name]:
+                self._columns.pop(name, None)
+        return total
+
+    def _past(self, op: Op) -> Iterator[Edge]:
+        for read in op.inputs:
+            if read.asset in op.outputs:
+                yield self.plan.wiring.edge(op, read)
+
+    def _count(self, bits: np.ndarray, outputs: int, what: str) -> None:
+        present = int(np.bitwise_or.reduce(bits)) if len(bits) else 0
+        for i, cause in enumerate(self.causes.values()):
+            if present >> i & 1:
+                number = int(((bits >> np.uint64(i)) & np.uint64(1)).sum()) * outputs
+                setattr(cause, what, getattr(cause, what) + number)
+
+    # Causes of a batch's own -------------------------------------------------------------------
+
+    def _own(self, batch: Batch, *, counted: bool) -> np.ndarray:
+        """The bits of the causes that the partitions of a batch have themselves."""
+        total = np.zeros(len(batch.ordinals), np.uint64)
+        if not batch.reasons.any():
+            if counted:
+                self.own.update(dict.fromkeys(batch.op.outputs, total))
+            return total
+        for asset in batch.op.outputs:
+            bits = np.zeros(len(batch.ordinals), np.uint64)
+            for key, mask in self._found(batch, asset):
+                bits[mask] |= np.uint64(1 << self._number(key))
+                self._note(key, asset, batch.ordinals[mask])
+            if counted:
+                self.own[asset] = bits
+            total |= bits
+        if counted:
+            self._count(total, len(batch.op.outputs), "must")
+        return total
+
+    def _number(self, key: Key) -> int:
+        if key not in self._bit:
+            if len(self.causes) < MOST:
+                self._bit[key] = len(self.causes)
+                self.causes[key] = Cause(*key)
+                if len(self.causes) == MOST:
+                    self.causes[key].kind, self.causes[key].subject = OTHERS, ""
+            else:
+                self._bit[key] = MOST - 1
+        return self._bit[key]
+
+    def _note(self, key: Key, asset: str, ordinals: np.ndarray) -> None:
+        cause = list(self.causes.values())[self._number(key)]
+        if asset not in cause.assets:
+            cause.assets.append(asset)
+        cause.members.append((asset, ordinals))
+
+    def _found(self, batch: Batch, asset: str) -> Iterator[tuple[Key, np.ndarray]]:
+        """Each cause of one output with the partitions that have it, bool of the batch's."""
+        own, bits = self.plan.facts.assets[asset], batch.reasons
+        there = own.id[batch.ordinals] != 0
+        plain = ((("forced", ""), (bits & FORCED) != 0),)
+        missing = ((("missing", ""), ((bits & MISSING) != 0) & ~there),)
+        for key, mask in (*plain, *missing):
+            if mask.any():
+                yield key, mask
+        yield from self._codes(batch, asset, ((bits & CODE) != 0) & there)
+        moved = ((bits & INPUT) != 0) & there
+        if moved.any():
+            yield from self._inputs(batch, asset, moved)
+
+    def _codes(
+        self, batch: Batch, asset: str, changed: np.ndarray
+    ) -> Iterator[tuple[Key, np.ndarray]]:
+        codes = self.plan.facts.assets[asset].code[batch.ordinals]
+        for code in np.unique(codes[changed]).tolist():
+            alike = changed & (codes == code)
+            first = int(batch.ordinals[np.flatnonzero(alike)[0]])
+            for reason in self.plan.explain(asset, first, CODE):
+                yield (reason.kind, reason.detail), alike
+
+    def _inputs(
+        self, batch: Batch, asset: str, moved: np.ndarray
+    ) -> Iterator[tuple[Key, np.ndarray]]:
+        """Which inputs moved: those recorded since the partition was built."""
+        own = self.plan.facts.assets[asset].id[batch.ordinals]
+        newer: dict[str, np.ndarray] = {}
+        for read in batch.op.inputs:
+            since = self._newest(batch.op, read)[batch.ordinals] > own
+            newer[read.asset] = newer.get(read.asset, False) | (since & moved)
+        several = np.add.reduce([mask.astype(np.int64) for mask in newer.values()]) if newer else 0
+        unclear = moved & (several != 1)
+        few = np.flatnonzero(unclear)[:_AMBIGUOUS]
+        yield from self._asked(batch, asset, few)
+        told = np.ones(len(moved), bool)
+        told[few] = False
+        for upstream, mask in newer.items():
+            if (mask & told).any():
+                yield self._kind(upstream), mask & told
+        rest = moved & told & (several == 0)
+        if rest.any():
+            yield ("input changed", ""), rest
+
+    def _newest(self, op: Op, read: Input) -> np.ndarray:
+        ids = self.plan.facts.assets[read.asset].id
+        return self.plan.wiring.edge(op, read).over(ids, np.maximum)
+
+    def _asked(self, batch: Batch, asset: str, few: np.ndarray) -> Iterator[tuple[Key, np.ndarray]]:
+        """What a few partitions themselves say of which of their inputs moved."""
+        found: dict[Key, np.ndarray] = {}
+        for at in few.tolist():
+            for reason in self.plan.explain(asset, int(batch.ordinals[at]), INPUT):
+                subject = reason.asset or reason.detail
+                kind = reason.kind if reason.asset else "closed"
+                key = (kind if kind in ("late data", "input changed") else "closed", subject)
+                found.setdefault(key, np.zeros(len(batch.ordinals), bool))[at] = True
+        yield from found.items()
+
+    def _kind(self, upstream: str) -> Key:
+        is_source = self.plan.graph.assets[upstream].kind == "source"
+        return ("late data" if is_source else "input changed", upstream)
+
+
+def _scan(edge: Edge, bits: np.ndarray, stale: np.ndarray) -> None:
+    """Carry bits forward along an op's own past, in order of partitions."""
+    if not bits.any():
+        return
+    if type(edge) is Edge:
+        own = np.arange(len(bits))
+        one_before = (edge.hi == own) & (edge.lo == np.maximum(own - 1, 0))
+        if one_before[stale].all():
+            _sweep(bits, stale)
+            return
+    listed = bits.tolist()
+    for i in np.flatnonzero(stale).tolist():
+        bounds = edge.bounds(i)
+        past = range(*bounds) if bounds is not None else edge.upstream(i).tolist()
+        for j in past:
+            listed[i] |= listed[j]
+    bits[:] = listed
+
+
+def _sweep(bits: np.ndarray, stale: np.ndarray) -> None:
+    """The same where each reads exactly the one before: a running OR over unbroken stretches."""
+    at = np.flatnonzero(stale)
+    for stretch in np.split(at, np.flatnonzero(np.diff(at) != 1) + 1):
+        bits[stretch] = np.bitwise_or.accumulate(bits[stretch])
