@@ -209,6 +209,7 @@ _SET = (
     "fact",
 )
 _KEY = ("environment", "asset", "partition")
+_NUMBERS = ("token", "rows", "bytes", "rejected")
 _UPDATE = (
     f"UPDATE _assets.fences SET {', '.join(f'{name} = ?' for name in _SET)}"
     f" WHERE {' AND '.join(f'{name} = ?' for name in _KEY)}"
@@ -227,15 +228,47 @@ def raise_fence(
     An update changes no indexed column: DuckDB would keep the old key for as long as somebody
     reads, and refuse the new row as a duplicate.
     """
+    session.run(_UPDATE if known else _INSERT, _fence_values(staged, columns, fact))
+
+
+def raise_fences(
+    session: Session, rows: Sequence[tuple[Staged, Sequence[str], str]], known: Iterable[str]
+) -> None:
+    """`raise_fence` for many partitions of one asset: ``(staged, columns, fact)``.
+
+    ``known`` are those that have a fence row.
+    """
+    there = set(known)
+    new = [row for row in rows if row[0].target.partition not in there]
+    old = [row for row in rows if row[0].target.partition in there]
+    names = ", ".join(_SET + _KEY)
+    if new:
+        with session.incoming(_fence_table(new)) as incoming:
+            session.run(f"INSERT INTO _assets.fences({names}) SELECT {names} FROM {incoming}")
+    if old:
+        moves = ", ".join(f"{name} = i.{name}" for name in _SET)
+        same = " AND ".join(f"fences.{name} = i.{name}" for name in _KEY)
+        with session.incoming(_fence_table(old)) as incoming:
+            session.run(f"UPDATE _assets.fences SET {moves} FROM {incoming} AS i WHERE {same}")
+
+
+def _fence_table(rows: Sequence[tuple[Staged, Sequence[str], str]]) -> pa.Table:
+    values = zip(*(_fence_values(*row) for row in rows), strict=True)
+    kinds = [pa.int64() if name in _NUMBERS else pa.string() for name in _SET + _KEY]
+    columns = [pa.array(column, kind) for column, kind in zip(values, kinds, strict=True)]
+    return pa.table(columns, names=list(_SET + _KEY))
+
+
+def _fence_values(staged: Staged, columns: Sequence[str], fact: str) -> list[object]:
+    """What stands in a fence row, in the order of its columns."""
     target = staged.target
     own, rejects = (*columns, "", "")[:2]
-    values: list[object] = [
+    return [
         *(target.token, target.run, target.attempt, staged.kind, staged.location),
         *(staged.rows, staged.bytes, staged.rejects, staged.rejected, own, rejects),
         *(json.dumps(target.path_parts), json.dumps(dict(target.stamp)), fact),
         *(target.environment, target.asset, target.partition),
     ]
-    session.run(_UPDATE if known else _INSERT, values)
 
 
 def fence_off(session: Session, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
@@ -254,6 +287,18 @@ def barred(session: Session, target: Target) -> int:
         [target.environment, target.asset, target.partition],
     )
     return int(rows[0][0]) if rows else 0
+
+
+def barred_among(
+    session: Session, environment: str, asset: str, partitions: Sequence[str]
+) -> dict[str, int]:
+    """`barred` of many partitions; those that nothing bars are left out."""
+    rows = session.run(
+        "SELECT partition, token FROM _assets.barred WHERE environment = ? AND asset = ?"
+        " AND partition IN (SELECT unnest(?::VARCHAR[]))",
+        [environment, asset, list(partitions)],
+    )
+    return {str(partition): int(token) for partition, token in rows}
 
 
 # --------------------------------------------------------------------------------------------

@@ -24,12 +24,12 @@ from io_managers._duckdb_types import PARTITION
 class Clash:
     """A column whose new rows have nothing in common with the table's.
 
-    ``source`` is the table of the new rows, ``partition`` the one that they replace.
+    ``source`` is the table of the new rows, ``partitions`` are those that they replace.
     """
 
     table: Table
     source: str
-    partition: str
+    partitions: tuple[str, ...]
     name: str
     old: pa.DataType
     new: pa.DataType
@@ -62,9 +62,10 @@ class Clash:
     def _others_hold(self, session: Session, condition: str) -> bool:
         """Whether another partition has such a value."""
         found = session.run(
-            f"SELECT 1 FROM {self.table.sql} WHERE {PARTITION} <> ?"
-            f" AND {self._column} IS NOT NULL AND {condition} LIMIT 1",
-            [self.partition],
+            f"SELECT 1 FROM {self.table.sql} WHERE {PARTITION} NOT IN"
+            f" (SELECT unnest(?::VARCHAR[])) AND {self._column} IS NOT NULL"
+            f" AND {condition} LIMIT 1",
+            [list(self.partitions)],
         )
         return bool(found)
 
@@ -99,7 +100,7 @@ def conversion(column: str, old: pa.DataType, new: pa.DataType, sql: str) -> str
     """What follows the type in ALTER COLUMN: how old values become new ones, "" for DuckDB's way.
 
     ``old`` and ``new`` are logical types, ``sql`` is DuckDB's name of the new one.
-    Only values of the partition that is being replaced can fail to become one.
+    Only values of partitions that are being replaced can fail to become one.
     """
     if types.common(old, new) is not None or pt.is_string(new):
         return ""
@@ -115,14 +116,14 @@ def cast(column: str, old: pa.DataType, new: pa.DataType, sql: str) -> str:
 
 
 def settled(
-    session: Session, table: Table, new: pa.Schema, source: str, partition: str
+    session: Session, table: Table, new: pa.Schema, source: str, partitions: tuple[str, ...]
 ) -> pa.Schema:
-    """The logical columns of a table that takes ``new`` rows in the place of a partition's.
+    """The logical columns of a table that takes ``new`` rows in the place of these partitions'.
 
     Raises OutputError where no column can hold them beside those of other partitions.
     """
     kinds = {
-        field.name: Clash(table, source, partition, field.name, old, field.type).settle(session)
+        field.name: Clash(table, source, partitions, field.name, old, field.type).settle(session)
         for field in new
         if (old := _type_in(table.columns, field.name)) is not None
         and types.common(old, field.type) is None

@@ -23,9 +23,10 @@ _EXACT = 2**53  # float64 holds every integer up to here
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """One table's part in a publish: staged rows (or none) that replace a partition's.
+    """One table's part in a publish: staged rows (or none) that replace those of partitions.
 
-    ``columns`` is the id of the staged rows' columns.
+    ``columns`` is the id of the staged rows' columns. ``together`` are the partitions that are
+    replaced, where it is not the target's alone; all that are staged, but for those of others.
     """
 
     target: Target
@@ -33,6 +34,11 @@ class Swap:
     schema_name: str
     staging: str = ""
     columns: str = ""
+    together: tuple[str, ...] = ()
+
+    @property
+    def _partitions(self) -> tuple[str, ...]:
+        return self.together or (self.target.partition,)
 
     def make_room(self, session: Session) -> Table | None:
         """The asset's table, made or widened for the new rows; None when none is needed.
@@ -47,7 +53,7 @@ class Swap:
         new = catalog.schemas(session, [self.columns])[self.columns]
         if table is None:
             return self._create(session, new)
-        _widen(session, self.target, self.role, table, new, self._source)
+        _widen(session, self.target, self.role, table, new, self._source, self._partitions)
         return table
 
     @property
@@ -68,23 +74,40 @@ class Swap:
         return table
 
     def delete(self, session: Session, table: Table) -> None:
-        """Remove the partition's old rows."""
-        session.run(f"DELETE FROM {table.sql} WHERE {PARTITION} = ?", [self.target.partition])
+        """Remove the old rows."""
+        which, values = _among(self._partitions)
+        session.run(f"DELETE FROM {table.sql} WHERE {which}", values)
 
     def insert(self, session: Session, table: Table) -> None:
         """Move the staged rows in."""
         if not self.staging:
             return
-        session.run(f"INSERT INTO {table.sql} BY NAME SELECT * FROM {self._source}")
+        which, values = _among(self.together) if self.together else ("TRUE", [])
+        session.run(
+            f"INSERT INTO {table.sql} BY NAME SELECT * FROM {self._source} WHERE {which}", values
+        )
         catalog.drop_staged(session, [self.staging])
 
 
+def _among(partitions: tuple[str, ...]) -> tuple[str, list[object]]:
+    """The condition that a row is of one of these; quick for one, which is the usual case."""
+    if len(partitions) == 1:
+        return f"{PARTITION} = ?", [partitions[0]]
+    return f"{PARTITION} IN (SELECT unnest(?::VARCHAR[]))", [list(partitions)]
+
+
 def _widen(
-    session: Session, target: Target, role: str, table: Table, new: pa.Schema, source: str
+    session: Session,
+    target: Target,
+    role: str,
+    table: Table,
+    new: pa.Schema,
+    source: str,
+    partitions: tuple[str, ...],
 ) -> None:
     """Give the table the columns and types that the new rows need."""
     if role == ROWS:
-        both = retype.settled(session, table, new, source, target.partition)
+        both = retype.settled(session, table, new, source, partitions)
     else:
         both = _merged_loosely(table.columns, new)
     _check_exact(session, new, both, source, table.sql)

@@ -53,6 +53,12 @@ def read(parts: Sequence[Part], columns: Sequence[str] | None) -> pa.Table:
     return _schemas.concat(tables, schema)
 
 
+def each(parts: Sequence[Part]) -> Iterator[pa.Table]:
+    """The rows of each part as a table of its own."""
+    for group in _tables(parts, None):
+        yield pa.concat_tables(group)
+
+
 def _merged(tables: Sequence[pa.Table]) -> pa.Schema:
     schemas = [table.schema for table in tables]
     distinct = [s for i, s in enumerate(schemas) if i == 0 or not s.equals(schemas[i - 1])]

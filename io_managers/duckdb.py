@@ -31,6 +31,7 @@ from assets_core.records import Receipt
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from io_managers._duckdb_catalog import FenceRow
     from io_managers._duckdb_file import DatabaseFile, Session
     from io_managers._duckdb_write import Swap
 
@@ -163,6 +164,8 @@ class DuckDBTables:
 
         if staged.kind != "table":
             raise _rowless()
+        if staged.together:
+            return next(self.audit_many([staged])).to_reader()
         name = _staging(staged.target, staged.location)
         found = None
         if self._file.exists():
@@ -174,17 +177,27 @@ class DuckDBTables:
     def discard(self, staged: Staged) -> None:
         """Remove the staging tables, if they are there."""
         from io_managers import _duckdb_catalog as catalog
+        from io_managers import _duckdb_many as many
 
         reach("discard.begin")
         if self._file.exists():
             with self._file.writing, self._session() as session, session.transaction():
-                catalog.drop_staged(session, _staging_tables(staged))
+                if staged.together:
+                    many.forget(session, staged)
+                    catalog.drop_staged(session, _staging_tables(staged)[1:])
+                else:
+                    catalog.drop_staged(session, _staging_tables(staged))
         reach("discard.removed")
 
     # ---------------------------------------------------------------------------- publish
 
     def publish(self, staged: Staged, fact: str) -> Receipt:
         """Fence row, delete and insert in one transaction; LeaseLostError under a newer token."""
+        if staged.together:
+            result = self.publish_many([staged], [fact])[0]
+            if isinstance(result, LeaseLostError):
+                raise result
+            return result
         with self._file.writing:
             with self._session() as session, session.transaction():
                 reach("publish.begin")
@@ -238,6 +251,9 @@ class DuckDBTables:
 
         with self._session() as session:
             fence = catalog.fence_of(session, staged.target)
+        return self._receipt(staged, fence)
+
+    def _receipt(self, staged: Staged, fence: FenceRow | None) -> Receipt:
         if fence is None or fence.token < staged.target.token:
             raise CorruptDataError(
                 "DuckDB did not keep what it committed.",
@@ -247,6 +263,132 @@ class DuckDBTables:
         if not fence.is_of(staged):
             raise _lost(staged, fence.token, fence.run)
         return fence.receipt(self._name)
+
+    # ---------------------------------------------------------------------------- many at once
+
+    def stage_many(self, targets: Sequence[Target], tables: Sequence[pa.Table]) -> list[Staged]:
+        """Write the rows of all to one staging table. A failure leaves nothing behind."""
+        from io_managers import _duckdb_catalog as catalog
+        from io_managers import _duckdb_many as many
+
+        load = many.Load(targets, tables)
+        name = _staging(targets[0], _location(targets[0], "together"), "s")
+        with self._session() as session, session.transaction():
+            catalog.drop_staged(session, [name])
+            reach("stage.created")
+            load.into(session, name)
+            catalog.note_staged(session, name, targets[0].run, load.columns)
+            reach("stage.written")
+        reach("stage.synced")
+        reach("stage.folder_synced")
+        return [
+            Staged(target, "table", _location(target), len(table), table.nbytes, together=name)
+            for target, table in zip(targets, tables, strict=True)
+        ]
+
+    def audit_many(self, staged: Sequence[Staged]) -> Iterator[pa.Table]:
+        """The staged rows of each, read back by one query."""
+        from io_managers import _duckdb_many as many
+
+        if not self._file.exists():
+            raise _unstaged(staged[0])
+        with self._session() as session:
+            found = many.staged_tables(session, staged, self._file.path)
+        if found is None:
+            raise _unstaged(staged[0])
+        yield from found
+
+    def publish_many(
+        self, staged: Sequence[Staged], facts: Sequence[str]
+    ) -> list[Receipt | LeaseLostError]:
+        """All fence rows, one delete and one insert in one transaction."""
+        from io_managers import _duckdb_catalog as catalog
+
+        keys = [one.target.partition for one in staged]
+        first = staged[0].target
+        with self._file.writing:
+            with self._session() as session, session.transaction():
+                reach("publish.begin")
+                refused = self._swap_many(session, staged, facts, keys)
+            reach("publish.committed")
+            with self._session() as session:
+                fences = catalog.fences(session, first.environment, first.asset, keys)
+        return [
+            refused.get(key) or self._receipt(one, fences.get(key))
+            for key, one in zip(keys, staged, strict=True)
+        ]
+
+    def _swap_many(
+        self, session: Session, staged: Sequence[Staged], facts: Sequence[str], keys: list[str]
+    ) -> dict[str, LeaseLostError]:
+        """Swap those whose lease holds; why the others were refused, by partition."""
+        from io_managers import _duckdb_catalog as catalog
+
+        first = staged[0].target
+        known = catalog.fences(session, first.environment, first.asset, keys)
+        barred = catalog.barred_among(session, first.environment, first.asset, keys)
+        columns: dict[str, str] = {}
+        refused: dict[str, LeaseLostError] = {}
+        going: list[tuple[Staged, list[str], str]] = []
+        for key, one, fact in zip(keys, staged, facts, strict=True):
+            fence = known.get(key)
+            if fence is not None and fence.is_of(one):
+                continue  # published already: a repeated call
+            if fence is not None and fence.token >= one.target.token:
+                refused[key] = _lost(one, fence.token, fence.run)
+            elif barred.get(key, 0) >= one.target.token:
+                refused[key] = _barred(one, barred[key])
+            else:
+                for name in _staging_tables(one):
+                    if name not in columns:
+                        columns[name] = catalog.staged_columns(session, name) or ""
+                own = [columns[name] for name in _staging_tables(one)]
+                if not all(own):
+                    raise _unstaged(one)
+                going.append((one, own, fact))
+        if going:
+            catalog.raise_fences(session, going, known)
+            reach("publish.fenced")
+            self._replace(session, going)
+        return refused
+
+    def _replace(self, session: Session, going: Sequence[tuple[Staged, list[str], str]]) -> None:
+        """The rows of all by one delete and one insert; rejects, which are rare, one by one."""
+        from io_managers import _duckdb_write as writing
+
+        first = going[0][0]
+        schema = self._schema_of(first.target.environment)
+        keys = tuple(one.target.partition for one, _, _ in going)
+        swaps = [
+            writing.Swap(first.target, writing.ROWS, schema, first.together, going[0][1][0], keys)
+        ]
+        swaps += [
+            writing.Swap(one.target, writing.REJECTS, schema, _staging_tables(one)[1], columns[1])
+            for one, columns, _ in going
+            if one.rejects
+        ]
+        tables = [swap.make_room(session) for swap in swaps]
+        old_rejects = writing.Swap(first.target, writing.REJECTS, schema, together=keys)
+        room = old_rejects.make_room(session)
+        for swap, table in [(swaps[0], tables[0]), (old_rejects, room)]:
+            if table is not None:
+                swap.delete(session, table)
+        reach("publish.deleted")
+        for swap, table in zip(swaps, tables, strict=True):
+            if table is not None:
+                swap.insert(session, table)
+        reach("publish.inserted")
+
+    def discard_many(self, staged: Sequence[Staged]) -> None:
+        """Remove the staging tables of all."""
+        from io_managers import _duckdb_catalog as catalog
+
+        reach("discard.begin")
+        if self._file.exists() and staged:
+            names = dict.fromkeys(name for one in staged for name in _staging_tables(one))
+            with self._file.writing, self._session() as session, session.transaction():
+                catalog.drop_staged(session, names)
+        reach("discard.removed")
 
     # ---------------------------------------------------------------------------- read
 
@@ -417,16 +559,17 @@ def _location(target: Target, *more: str) -> str:
     return json.dumps(names, separators=(",", ":"), ensure_ascii=False)
 
 
-def _staging(target: Target, location: str) -> str:
+def _staging(target: Target, location: str, kind: str = "") -> str:
     """The staging table of a location; one attempt may make several assets."""
-    kind = "s" if location == _location(target) else "r"
+    kind = kind or ("s" if location == _location(target) else "r")
     return f"{kind}_{target.run}_{target.attempt}_{crc32(location.encode()):08x}"
 
 
 def _staging_tables(staged: Staged) -> list[str]:
     """The staging tables of rows and rejects, as far as there are any."""
     locations = [staged.location, staged.rejects] if staged.kind == "table" else []
-    return [_staging(staged.target, location) for location in locations if location]
+    names = [_staging(staged.target, location) for location in locations if location]
+    return [staged.together, *names[1:]] if staged.together else names
 
 
 def _unstaged(staged: Staged) -> MissingDataError:

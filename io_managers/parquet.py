@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from assets_core.contracts import Fence, Found, Staged, Target
-from assets_core.errors import MissingDataError, StorageError, UsageError
+from assets_core.errors import LeaseLostError, MissingDataError, StorageError, UsageError
 from assets_core.faults import reach
 from assets_core.records import Receipt
 from io_managers import _files, _names
@@ -162,6 +162,53 @@ class ParquetFiles:
             staged.rejects,
             staged.rejected,
         )
+
+    def stage_many(self, targets: Sequence[Target], tables: Sequence[pa.Table]) -> list[Staged]:
+        """Write a version of each; the large ones one by one. A failure leaves nothing behind."""
+        from io_managers import _pages, _versions
+
+        if any(table.nbytes > _pages.SMALL for table in tables):
+            return self._stage_each(targets, tables)
+        asset = safe_path_part(targets[0].asset)
+        stored = _versions.store_many(
+            f"{self._versions}/{asset}",
+            [
+                (_names.stem(target), table, _facts(target))
+                for target, table in zip(targets, tables, strict=True)
+            ],
+            self._layout,
+        )
+        return [
+            Staged(target, "table", f"{asset}/{name}", written.rows, written.bytes)
+            for target, (name, written) in zip(targets, stored, strict=True)
+        ]
+
+    def _stage_each(self, targets: Sequence[Target], tables: Sequence[pa.Table]) -> list[Staged]:
+        staged: list[Staged] = []
+        try:
+            for target, table in zip(targets, tables, strict=True):
+                staged.append(self.stage(target, table))
+        except BaseException:
+            self.discard_many(staged)
+            raise
+        return staged
+
+    def audit_many(self, staged: Sequence[Staged]) -> Iterator[pa.Table]:
+        """The staged rows of each, read ahead by threads and verified."""
+        from io_managers import _scan
+
+        return _scan.each([self._part(one.location, one.bytes) for one in staged])
+
+    def publish_many(
+        self, staged: Sequence[Staged], facts: Sequence[str]
+    ) -> list[Receipt | LeaseLostError]:
+        """The receipts; the state store moves the pointers."""
+        return [self.publish(one, fact) for one, fact in zip(staged, facts, strict=True)]
+
+    def discard_many(self, staged: Sequence[Staged]) -> None:
+        """Remove staged versions and their rejects."""
+        for one in staged:
+            self.discard(one)
 
     def discard(self, staged: Staged) -> None:
         """Remove a staged version and its rejects."""
