@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from assets_core.errors import LeaseLostError
-from assets_core.records import Attempt, Code, Materialization, Measured, Receipt, Run, RunStatus
+from assets_core.records import (
+    Attempt,
+    Backfill,
+    BackfillStatus,
+    Code,
+    Materialization,
+    Measured,
+    Receipt,
+    Run,
+    RunStatus,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -503,6 +513,24 @@ class StateStore(Protocol):
     def dead_runs(self) -> list[Run]:
         """Runs recorded as running whose process is known dead or whose leases have run out, and
         those that ended unswept and whose process is known dead."""
+
+    def outranked(self, priority: int) -> bool:
+        """Whether a run of a higher priority is at work (its process alive, its leases good)."""
+
+    def add_backfill(self, backfill: Backfill) -> None:
+        """Store a backfill; its id is no earlier one's."""
+
+    def change_backfill(self, backfill_id: str, status: BackfillStatus, note: str = "") -> None:
+        """Give a backfill another status."""
+
+    def backfills(self, environment: str | None = None) -> list[Backfill]:
+        """Newest first."""
+
+    def runs_of(self, backfill_id: str) -> list[Run]:
+        """The runs of a backfill, oldest first."""
+
+    def recorded_by(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """How many materializations these runs have recorded so far, by asset."""
 
     def held(self, run_id: str) -> list[Lease]:
         """The leases a run still holds."""

@@ -6,7 +6,7 @@ since 1970 UTC, data versions are pairs of unsigned 64-bit integers, keys are ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -165,4 +165,32 @@ class Run:
     host: str = ""
     pid: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+    priority: int = 0
+    backfill: str = ""
+
+
+BackfillStatus = Literal["running", "paused", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A stored piece of work over many partitions, executed by as many runs as it takes.
+
+    ``targets`` are the inclusive ranges of keys to build, by asset, ``total`` how many asset
+    partitions they were; ``revision`` and ``codes`` (by asset) tell how the log and the code stood
+    when it was made. ``options`` are what it was asked for: select, partitions, reprocess, order,
+    jobs, priority, pin_code, max_failures.
+    """
+
+    id: str
+    environment: str
+    status: BackfillStatus
+    created: int
+    by: str
+    revision: int
+    total: int
+    targets: Mapping[str, Sequence[tuple[str, str]]]
+    codes: Mapping[str, str]
+    options: Mapping[str, Any]
     note: str = ""

@@ -28,7 +28,20 @@ class Migration:
     apply: Callable[[Connection], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+def _backfills(connection: Connection) -> None:
+    for text in (
+        "ALTER TABLE runs ADD COLUMN priority BIGINT",
+        "ALTER TABLE runs ADD COLUMN backfill TEXT",
+        "CREATE TABLE backfills ( id INTEGER NOT NULL, backfill TEXT NOT NULL,"
+        " environment TEXT NOT NULL, status TEXT NOT NULL, created BIGINT NOT NULL,"
+        " made_by TEXT NOT NULL, revision BIGINT NOT NULL, total BIGINT NOT NULL,"
+        " targets TEXT NOT NULL, codes TEXT NOT NULL, options TEXT NOT NULL,"
+        " note TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (backfill) )",
+    ):
+        connection.exec_driver_sql(text)
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, _backfills),)
 """Every step since version 1, in order. A step is written in DDL of its own, never in ``tables``:
 those go on changing after it."""
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from assets_core.contracts import Columns, Lease, Snapshot
-from assets_core.records import Attempt, Code, Materialization, Measured, Receipt, Run
+from assets_core.records import Attempt, Backfill, Code, Materialization, Measured, Receipt, Run
 from assets_core.state import statements, tables
 from assets_core.state.rows import (
     FACTS,
@@ -35,6 +35,7 @@ from assets_core.state.rows import (
     decode_inputs,
     input_numbers,
     kind_of,
+    read_backfill,
     read_receipt,
     read_run,
     unpack_version,
@@ -469,6 +470,45 @@ def runs(connection: Connection, environment: str | None, limit: int | None) -> 
     if environment is not None:
         found = found.where(tables.runs.c.environment == environment)
     return [read_run(row) for row in connection.execute(found).mappings()]
+
+
+def runs_of(connection: Connection, backfill: str) -> list[Run]:
+    """The runs of a backfill, oldest first."""
+    table = tables.runs
+    found = select(table).where(table.c.backfill == backfill).order_by(table.c.id)
+    return [read_run(row) for row in connection.execute(found).mappings()]
+
+
+def recorded_by(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
+    """How many materializations runs have recorded so far, by asset."""
+    runs, assets = tables.runs, tables.assets
+    found = (
+        select(assets.c.name, func.count())
+        .join_from(_log, assets, _log.c.asset == assets.c.id)
+        .where(_log.c.run.in_(select(runs.c.id).where(runs.c.run.in_(list(run_ids)))))
+        .group_by(assets.c.name)
+    )
+    return dict(connection.execute(found).all())
+
+
+def outranked(connection: Connection, priority: int) -> list[str]:
+    """Runs at work whose priority is higher, by id."""
+    table = tables.runs
+    found = select(table.c.run).where(
+        table.c.status == "running",
+        func.coalesce(table.c.priority, 0) > priority,
+        table.c.expires >= now_micros(),
+    )
+    return list(connection.execute(found).scalars())
+
+
+def backfills(connection: Connection, environment: str | None) -> list[Backfill]:
+    """Newest first."""
+    table = tables.backfills
+    found = select(table).order_by(table.c.id.desc())
+    if environment is not None:
+        found = found.where(table.c.environment == environment)
+    return [read_backfill(row) for row in connection.execute(found).mappings()]
 
 
 def runs_beginning(connection: Connection, beginning: str) -> list[Run]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from assets_core.errors import StateError
 from assets_core.records import (
     Attempt,
+    Backfill,
     CheckOutcome,
     DataKind,
     InputRead,
@@ -302,6 +303,8 @@ def run_values(run: Run) -> dict[str, object]:
         "pid": run.pid,
         "counts": to_json(dict(run.counts), "counts of the run"),
         "note": readable(run.note) or "",
+        "priority": run.priority or None,
+        "backfill": run.backfill or None,
     }
 
 
@@ -318,5 +321,42 @@ def read_run(row: Mapping[Any, Any]) -> Run:
         host=row["host"],
         pid=row["pid"],
         counts=json.loads(row["counts"]),
+        note=row["note"],
+        priority=row["priority"] or 0,
+        backfill=row["backfill"] or "",
+    )
+
+
+def backfill_values(one: Backfill) -> dict[str, object]:
+    """The columns of ``backfills`` but for its number."""
+    return {
+        "backfill": one.id,
+        "environment": plain(one.environment, "environment"),
+        "status": one.status,
+        "created": one.created,
+        "made_by": readable(one.by) or "",
+        "revision": one.revision,
+        "total": one.total,
+        "targets": to_json({k: [list(r) for r in v] for k, v in one.targets.items()}, "targets"),
+        "codes": to_json(dict(one.codes), "codes"),
+        "options": to_json(dict(one.options), "options of the backfill"),
+        "note": readable(one.note) or "",
+    }
+
+
+def read_backfill(row: Mapping[Any, Any]) -> Backfill:
+    """The inverse of :func:`backfill_values`."""
+    targets = json.loads(row["targets"])
+    return Backfill(
+        id=row["backfill"],
+        environment=row["environment"],
+        status=row["status"],
+        created=row["created"],
+        by=row["made_by"],
+        revision=row["revision"],
+        total=row["total"],
+        targets={name: [(a, b) for a, b in ranges] for name, ranges in targets.items()},
+        codes=json.loads(row["codes"]),
+        options=json.loads(row["options"]),
         note=row["note"],
     )

@@ -15,11 +15,20 @@ from sqlalchemy import Connection, func, insert, select, update
 from assets_core.contracts import Finish, Lease, Operation, Snapshot
 from assets_core.errors import UsageError
 from assets_core.partitions import KeySpace
-from assets_core.records import Attempt, Code, Materialization, Measured, Receipt, Run
+from assets_core.records import (
+    Attempt,
+    Backfill,
+    BackfillStatus,
+    Code,
+    Materialization,
+    Measured,
+    Receipt,
+    Run,
+)
 from assets_core.state import compacting, migrations, reading, tables, writing
 from assets_core.state.interning import Interning
 from assets_core.state.liveness import check_run_id
-from assets_core.state.rows import plain
+from assets_core.state.rows import backfill_values, plain
 from assets_core.state.sqlite import SqliteDatabase, connect
 
 _PIECE = 2_000
@@ -196,6 +205,35 @@ class SqlStore:
         known = {run.id for run, _ in running}
         left = [self.run(run_id) for run_id in liveness.left() if run_id not in known]
         return dead + [run for run in left if run is not None and run.status != "running"]
+
+    def outranked(self, priority: int) -> bool:
+        with self._database.read() as connection:
+            found = reading.outranked(connection, priority)
+        return any(not self._database.liveness.dead(run) for run in found)
+
+    # ---- backfills
+
+    def add_backfill(self, backfill: Backfill) -> None:
+        with self._database.write() as connection:
+            connection.execute(insert(tables.backfills).values(**backfill_values(backfill)))
+
+    def change_backfill(self, backfill_id: str, status: BackfillStatus, note: str = "") -> None:
+        table = tables.backfills
+        with self._database.write() as connection:
+            change = update(table).where(table.c.backfill == backfill_id)
+            connection.execute(change.values(status=status, note=note))
+
+    def backfills(self, environment: str | None = None) -> list[Backfill]:
+        with self._database.read() as connection:
+            return reading.backfills(connection, environment)
+
+    def runs_of(self, backfill_id: str) -> list[Run]:
+        with self._database.read() as connection:
+            return reading.runs_of(connection, backfill_id)
+
+    def recorded_by(self, run_ids: Sequence[str]) -> dict[str, int]:
+        with self._database.read() as connection:
+            return reading.recorded_by(connection, run_ids)
 
     def held(self, run_id: str) -> list[Lease]:
         with self._database.read() as connection:

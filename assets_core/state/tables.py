@@ -106,6 +106,8 @@ runs = Table(
     Column("pid", BigInteger, nullable=False),
     Column("counts", Text, nullable=False),
     Column("note", Text, nullable=False),
+    Column("priority", BigInteger),
+    Column("backfill", Text),
 )
 Index("runs_running", runs.c.status, sqlite_where=runs.c.status == "running")
 
@@ -208,4 +210,22 @@ dynamic_partitions = Table(
     Column("position", BigInteger, nullable=False),
     Column("removed", Boolean, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Work over many partitions that outlives the runs that do it.
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("backfill", Text, nullable=False, unique=True),
+    Column("environment", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("targets", Text, nullable=False),
+    Column("codes", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("note", Text, nullable=False),
 )
