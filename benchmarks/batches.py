@@ -68,33 +68,32 @@ def definitions(store: str, days: int, rows: int, batch: Batch | None) -> Defini
 
 
 def build(
-    store: str, days: int, rows: int, batch: Batch | None, until: int
+    root: Path, store: str, days: int, rows: int, batch: Batch | None, until: int
 ) -> tuple[float, dict[str, str]]:
     """Seconds for the asset's partitions, and their data versions by key."""
-    root = Path(tempfile.mkdtemp(prefix="batches-", dir=Path.cwd()))
-    try:
-        with Project(definitions(store, days, rows, batch), root=root) as project:
-            assert project.materialize("readings").ok
-            last = (START + timedelta(until - 1)).isoformat()
-            began = time.perf_counter()
-            result = project.materialize("summary", partitions=f"{START}..{last}")
-            took = time.perf_counter() - began
-            assert result.ok, result.failures[0]
-            assert result.counts["done"] == until
-            facts = project.state.materializations("prod", "summary")
-            return took, {fact.partition: str(fact.data_version) for fact in facts}
-    finally:
-        shutil.rmtree(root)
+    root.mkdir()
+    with Project(definitions(store, days, rows, batch), root=root) as project:
+        assert project.materialize("readings").ok
+        last = (START + timedelta(until - 1)).isoformat()
+        began = time.perf_counter()
+        result = project.materialize("summary", partitions=f"{START}..{last}")
+        took = time.perf_counter() - began
+        assert result.ok, result.failures[0]
+        assert result.counts["done"] == until
+        facts = project.state.materializations("prod", "summary")
+        return took, {fact.partition: str(fact.data_version) for fact in facts}
 
 
-def measure(store: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(place: Path, store: str, options: argparse.Namespace) -> dict[str, Any]:
     """One store's figures: seconds one by one and by calls of each size."""
     few = options.alone or options.days
-    alone, versions = build(store, options.days, options.rows, None, few)
+    root = place / f"{store}-alone"
+    alone, versions = build(root, store, options.days, options.rows, None, few)
     each = alone / few
     found: dict[str, Any] = {"store": store, "ms_each_alone": each * 1e3, "measured": few}
     for size in options.calls:
-        took, together = build(store, options.days, options.rows, Batch(size), options.days)
+        root = place / f"{store}-{size}"
+        took, together = build(root, store, options.days, options.rows, Batch(size), options.days)
         assert versions.items() <= together.items(), "batches made other rows"
         found[f"calls_of_{size}"] = {
             "seconds": took,
@@ -114,7 +113,12 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=list(STORES), choices=list(STORES))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    figures = [measure(store, options) for store in options.stores]
+    place = Path(tempfile.mkdtemp(prefix="batches-", dir=Path.cwd()))
+    try:
+        # Removed at the end only: after many files were removed ext4 is slow to create new ones.
+        figures = [measure(place, store, options) for store in options.stores]
+    finally:
+        shutil.rmtree(place)
     if options.json:
         json.dump(figures, sys.stdout)
         return

@@ -54,9 +54,12 @@ def read(parts: Sequence[Part], columns: Sequence[str] | None) -> pa.Table:
 
 
 def each(parts: Sequence[Part]) -> Iterator[pa.Table]:
-    """The rows of each part as a table of its own."""
-    for group in _tables(parts, None):
-        yield pa.concat_tables(group)
+    """The rows of each part as a table of its own.
+
+    Plainly: what was just written comes from memory, where threads cost more than they save.
+    """
+    for part in parts:
+        yield part.read(None) if part.small else pa.concat_tables(part.stream(None))
 
 
 def _merged(tables: Sequence[pa.Table]) -> pa.Schema:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -26,6 +27,8 @@ from io_managers._pages import Layout, Prepared, Tail, Written
 
 NO_SCHEMA = "0" * 8
 _THREADS = 8  # most of them wait for the disk
+_syncing = threading.Lock()
+"""Files that are created while the disk commits others wait for it: one group after the other."""
 _OPEN_FILES = 256  # at a time: a process may often have no more than 1,024
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
 
@@ -93,11 +96,14 @@ def _store_group(
     files: list[int] = []
     syncs: list[Future[None]] = []
     try:
-        for name, written, data in pool.map(lambda job: _encoded(job, layout), jobs):
-            stored.append((name, written))
-            files.append(_written(place, folder, name, data))
-        reach("stage.written")
-        syncs += [pool.submit(os.fsync, file) for file in files]
+        encoded = [_encoded(job, layout) for job in jobs]
+        with _syncing:
+            for name, written, data in encoded:
+                stored.append((name, written))
+                files.append(_written(place, folder, name, data))
+            reach("stage.written")
+            syncs += [pool.submit(os.fsync, file) for file in files]
+            wait(syncs)
     finally:
         # Before the files are closed: their numbers may be those of other files right after.
         wait(syncs)

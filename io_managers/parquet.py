@@ -194,7 +194,7 @@ class ParquetFiles:
         return staged
 
     def audit_many(self, staged: Sequence[Staged]) -> Iterator[pa.Table]:
-        """The staged rows of each, read ahead by threads and verified."""
+        """The staged rows of each, read back and verified."""
         from io_managers import _scan
 
         return _scan.each([self._part(one.location, one.bytes) for one in staged])

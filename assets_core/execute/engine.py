@@ -74,6 +74,7 @@ from assets_core.records import (
 from assets_core.staleness import CODE, FORCED, AssetFacts, Digests, Facts, keys_to_ranges
 
 _WAITING, _READY, _RUNNING, _DECIDED = 1, 2, 3, 4
+_UNKNOWN_CODE = -2  # what Facts.code_id says of one that was never recorded
 _AHEAD_SECONDS = 0.5
 _MOST_AHEAD = 128
 _MOST_UNCOMMITTED = 64
@@ -964,7 +965,7 @@ class Engine:
 
     def _code_column(self, hex_version: str) -> int:
         found = self._facts.code_id(hex_version)
-        if found < 0:
+        if found == _UNKNOWN_CODE:
             # Any number the store has not given out; it only has to be equal to itself.
             found = -10 - len(self._facts.codes)
             self._facts.codes[found] = hex_version
