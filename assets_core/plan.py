@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from assets_core.staleness import (
     assess,
     explain,
 )
+
+if TYPE_CHECKING:
+    from assets_core.observe.why import Why
 
 Status = Literal["must", "may"]
 
@@ -128,6 +131,18 @@ class Plan:
     def explain(self, asset: str, ordinal: int, bits: int) -> tuple[Reason, ...]:
         """The reasons that the bits of a partition stand for, in words."""
         return explain(self.graph, self.digests, self.codes, self.parts, asset, ordinal, bits)
+
+    def why(self, asset: str, partition: str | None = None) -> Why:
+        """Why a partition is in the plan, up to its root causes, with before and after.
+
+        ``"asset@partition"`` may be given as one text. Raises UnknownAssetError, PartitionError.
+        """
+        from assets_core.observe.why import find_why
+
+        name, _, key = (asset, "", partition) if partition is not None else asset.partition("@")
+        if not key and self.graph.asset(name) and self.facts.spaces[name].n == 1:
+            key = self.facts.spaces[name].key(0)
+        return find_why(self, name, key)
 
     def _upstream_reasons(self, op: Op, ordinal: int) -> tuple[Reason, ...]:
         planned = {b.op.name: b.ordinals for b in self.batches}

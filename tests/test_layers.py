@@ -42,6 +42,7 @@ ALLOWED = {
     ("execute.result", "observe.display"): "a result shows itself in a notebook and as text",
     ("execute.running", "project"): "a worker process loads the project anew, by its module's name",
     ("plan", "observe.display"): "a plan shows itself in a notebook and as text",
+    ("plan", "observe.why"): "a plan tells why one of its partitions is in it",
 }
 
 # What a store may build on. Anybody's store can: these modules are public.

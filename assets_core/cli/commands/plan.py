@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assets_core.cli import options
+from assets_core.cli.completing import complete_reference
 from assets_core.cli.screen import Screen, print_json, stdout
 from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
 from assets_core.observe.format import count, one_line
 
 if TYPE_CHECKING:
     from assets_core.observe.display import PlanGroup
+    from assets_core.observe.why import Why
     from assets_core.plan import Plan, Step
 
 STATUS_STYLES = {
@@ -36,6 +38,16 @@ def plan(
     jobs: options.Jobs = None,
     config: options.Config = None,
     each: bool = typer.Option(False, "--each", help="A line for each partition, not for groups."),
+    explained: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="ASSET@PARTITION",
+            help="Why this one partition is stale: upstream to what really changed.",
+            autocompletion=complete_reference,
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """What would run, and why.
@@ -51,13 +63,24 @@ def plan(
         )
         say_recovered(loaded)
         say_code_warnings(loaded)
-        if as_json:
+        if explained is not None:
+            why = made.why(explained)
+            print_json(why.to_dict()) if as_json else print_why(stdout(), why)
+        elif as_json:
             print_json(told_as_json(made, jobs or loaded.settings.jobs))
         elif each:
             _print_each(stdout(), made)
         else:
             print_plan(stdout(), made, jobs or loaded.settings.jobs)
         fail_unseen(made)
+
+
+def print_why(screen: Screen, why: Why) -> None:
+    """Why one partition is in a plan: itself, the way up, and each root cause."""
+    from assets_core.observe.why import why_lines
+
+    for i, line in enumerate(why_lines(why)):
+        screen.line(line, "bold" if not i or line.startswith("root cause") else "")
 
 
 def told_as_json(made: Plan, jobs: int) -> dict[str, Any]:
