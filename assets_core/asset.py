@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from assets_core.checks import Check
 from assets_core.deferring import deferred, refuse
 from assets_core.durations import parse_duration
-from assets_core.errors import DefinitionError, OutputError
+from assets_core.errors import DefinitionError, OutputError, UsageError
 from assets_core.partitions import (
     UNPARTITIONED,
     Partition,
@@ -232,6 +232,8 @@ class Asset:
     exclude: tuple[str, ...] = ()
     batch: Batch | None = None
     token: Callable[..., Any] | None = None
+    observe_range: Callable[..., Any] | None = None
+    closed_after: str | float | timedelta | None = None
     siblings: tuple[str, ...] = ()
     location: Location = Location("", 0)
     names: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -455,12 +457,29 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
                     hint=f"One of {', '.join(typing.get_args(choices))}.",
                 )
             )
+    _refuse_unknown_duration(settings)
     limit = settings.get("max_rejected")
     if limit is not None and not 0 <= limit <= 1:
         refuse(
             DefinitionError(
                 f"max_rejected={settings.pop('max_rejected')!r} is not a fraction.",
                 hint="0.01 allows one row in a hundred.",
+            )
+        )
+
+
+def _refuse_unknown_duration(settings: dict[str, Any]) -> None:
+    if settings.get("closed_after") is None:
+        return
+    try:
+        parse_duration(settings["closed_after"])
+    except UsageError as error:
+        given = settings.pop("closed_after")
+        refuse(
+            DefinitionError(
+                f"closed_after={given!r} is no length of time.",
+                facts={"reason": error.message},
+                hint="Write closed_after='30d', for example.",
             )
         )
 
@@ -559,6 +578,11 @@ def source(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
     Options: name, partitions, owner, tags, group, description, columns, freshness as for `asset`;
     ``token``: a function of the same partition returning a cheap version text (an etag, a
     ``max(updated_at)``), asked first; the content is looked at only when the token has moved.
+    ``observe_range``: the same for many at once (one listing, one query): a function of
+    `Partitions` returning a mapping of partition key → token, without those that are not there. A
+    token is text, a number, a time, bytes, or a tuple of these.
+    ``closed_after``: a partition whose window ended longer ago than this, and that was looked at
+    since, is looked at no more (``assets observe --all`` does): ``"30d"``.
     """
     if function is not None:
         return _declare(function, "source", options)

@@ -288,6 +288,32 @@ class _Builder:
             )
 
         self._check_batch(asset)
+        self._check_observing(asset)
+
+    def _check_observing(self, asset: Asset) -> None:
+        named = ("token", "observe_range", "closed_after")
+        given = [name for name in named if getattr(asset, name) is not None]
+        if given and asset.kind != "source":
+            self.problem(
+                asset,
+                f"Asset {asset.name!r} has {given[0]}=, and only a source is observed.",
+                f"Declare it with @source, or drop {given[0]}=.",
+            )
+            return
+        if {"token", "observe_range"} <= set(given):
+            self.problem(
+                asset,
+                f"Source {asset.name!r} has both token= and observe_range=.",
+                "Keep observe_range=: it gives the tokens of many partitions at once.",
+            )
+        timeless = asset.partitions.time is None and asset.kind == "source"
+        if "closed_after" in given and timeless and not self.found.stands_in(asset.partitions):
+            self.problem(
+                asset,
+                f"Source {asset.name!r} has closed_after=, and its partitions have no windows "
+                "that could end.",
+                "Drop closed_after=, or give it partitions along time.",
+            )
 
     def _check_batch(self, asset: Asset) -> None:
         if asset.batch is None or asset.kind == "source" or asset.partitions is UNPARTITIONED:

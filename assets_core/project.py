@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from assets_core.observe.freshness import FreshnessReport
     from assets_core.observe.history import History
     from assets_core.observe.lineage import Lineage
+    from assets_core.observe.sighting import Observation
     from assets_core.observe.status import Status
     from assets_core.partitions import KeySpace, PartitionSelection
     from assets_core.plan import Plan
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 Select = str | Sequence[str] | None
 Partitions = "str | Sequence[str] | PartitionSelection | None"
+
+_LOOKS = 8
 
 FOLDER = ".assets"
 """The project's own folder: the state store and the runs' logs."""
@@ -296,7 +299,7 @@ class Project:
         selection = self._partition_selection(partitions, chosen, spaces)
         wiring = Wiring(self.graph, spaces)
         facts = self.facts(spaces)
-        sightings = self._observe(chosen, selection, facts, wiring)
+        sightings = self._observe(chosen, selection, facts, wiring, at)
         if sightings.moved:
             facts = self.facts(spaces)
         codes = self.codes
@@ -340,21 +343,72 @@ class Project:
         selection: PartitionSelection | None,
         facts: Facts,
         wiring: Wiring,
+        now: datetime,
     ) -> Sightings:
         """Observe the source partitions that the selection reads."""
-        from assets_core.execute.sources import observe
-        from assets_core.staleness import Sightings
-
         wanted = _source_partitions(self.graph, chosen, selection, facts, wiring)
-        errors: dict[str, Mapping[int, Exception]] = {}
-        gone: dict[str, Sequence[int]] = {}
-        moved = 0
-        for name, ordinals in wanted.items():
-            seen = observe(self.runtime, self.state, facts, self.graph.assets[name], ordinals)
-            moved += seen.moved
-            errors.update({name: seen.errors} if seen.errors else {})
-            gone.update({name: seen.gone} if seen.gone else {})
-        return Sightings(moved, errors, gone)
+        return self._look(wanted, facts, now=now).sightings()
+
+    def _look(
+        self,
+        wanted: Mapping[str, Sequence[int]],
+        facts: Facts,
+        *,
+        now: datetime,
+        everything: bool = False,
+        jobs: int | None = None,
+        on_look: Callable[[str, int], None] | None = None,
+    ) -> Observation:
+        from assets_core.execute.sources import Way, observe
+        from assets_core.observe.sighting import Observation
+
+        # Looking is mostly waiting: more at a time than there are processors, unless one by one.
+        own = self.settings.jobs
+        way = Way(now, jobs or (own if own == 1 else max(own, _LOOKS)), everything, on_look)
+        return Observation(
+            {
+                name: observe(
+                    self.runtime, self.state, facts, self.graph.assets[name], ordinals, way
+                )
+                for name, ordinals in wanted.items()
+            }
+        )
+
+    def observe(
+        self,
+        select: Select = None,
+        partitions: Any = None,
+        *,
+        everything: bool = False,
+        include_open: bool = False,
+        jobs: int | None = None,
+        on_look: Callable[[str, int], None] | None = None,
+        on_total: Callable[[int], None] | None = None,
+        now: datetime | None = None,
+    ) -> Observation:
+        """Look at the sources of the selection, and at those that it reads; record what moved.
+
+        Selection as for `plan`, which does the same by itself. ``everything`` looks also at
+        partitions that ``closed_after`` leaves alone. ``jobs`` looks at a time where they take
+        long. ``on_total`` hears how many partitions there are to look at, ``on_look`` of every so
+        many that were: the source and how many.
+
+        What could not be looked at is told by the result, not raised.
+        """
+        from assets_core.staleness import Wiring
+
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"jobs={jobs} can't look at anything.", hint="At least 1.")
+        self.recover()
+        at = _aware(now) if now is not None else self.now()
+        chosen = self.graph.select(select)
+        spaces = self.spaces(at, include_open=include_open)
+        selection = self._partition_selection(partitions, chosen, spaces)
+        facts, wiring = self.facts(spaces), Wiring(self.graph, spaces)
+        wanted = _source_partitions(self.graph, chosen, selection, facts, wiring)
+        if on_total is not None:
+            on_total(sum(map(len, wanted.values())))
+        return self._look(wanted, facts, now=at, everything=everything, jobs=jobs, on_look=on_look)
 
     def recover(self) -> list[Recovered]:
         """Mend what dead runs left behind; cheap when there are none."""
@@ -510,7 +564,7 @@ class Project:
         chosen = self.graph.select(select)
         spaces = self.spaces(at)
         facts, wiring = self.facts(spaces), Wiring(self.graph, spaces)
-        sightings = self._observe(self.graph.order, None, facts, wiring)
+        sightings = self._observe(self.graph.order, None, facts, wiring, at)
         if sightings.moved:
             facts = self.facts(spaces)
         codes = {name: code.hex for name, code in self.codes.items()}

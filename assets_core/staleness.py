@@ -35,6 +35,48 @@ class Sightings:
     gone: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
+LOOKED = ("new", "changed", "gone", "failed", "unchanged", "closed", "absent")
+"""What can come of a look at a source's partition, the most telling first."""
+
+
+@dataclass(slots=True)
+class Looked:
+    """What looking at partitions of one source came to, as ordinals of its key space.
+
+    ``new`` were never seen before, ``changed`` have another version, ``gone`` were seen before
+    and are not there any more, ``unchanged`` are as they were, ``closed`` were not looked at
+    because their time is over (``closed_after``), ``absent`` are not there and never were.
+    ``errors`` are those that could not be looked at.
+    """
+
+    space: KeySpace
+    new: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+    closed: list[int] = field(default_factory=list)
+    absent: list[int] = field(default_factory=list)
+    errors: dict[int, Exception] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> int:
+        """How many have another version than before."""
+        return len(self.new) + len(self.changed)
+
+    def ordinals(self, kind: str) -> list[int]:
+        """The partitions of one kind, in order."""
+        return sorted(self.errors if kind == "failed" else getattr(self, kind))
+
+    def keys(self, kind: str) -> list[str]:
+        """Their keys."""
+        return self.space.keys(self.ordinals(kind))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many partitions there are of each kind."""
+        return {kind: len(self.ordinals(kind)) for kind in LOOKED}
+
+
 MISSING, CODE, INPUT, FORCED, SIBLING = 1, 2, 4, 8, 16
 """Why a partition must run, as bits of a reasons column."""
 

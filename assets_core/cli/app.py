@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("show", "show", "Everything about one asset: inputs, partitions, checks, schema."),
     "plan": ("plan", "plan", "What would run, and why."),
     "materialize": ("materialize", "materialize", "Build what is stale, and nothing else."),
+    "observe": ("observe", "observe", "Look at the sources, and record what moved."),
     "status": ("status", "status", "Every asset's partitions at a glance."),
     "runs": ("runs", "runs", "Recorded runs, or one run in full."),
     "logs": ("runs", "logs", "What the steps of a run printed and logged."),

@@ -175,17 +175,12 @@ def _source_rows(source: Asset, read: Input, keys: list[str], values: list[Any])
     return from_table(whole, plain)
 
 
-def call_source(
-    runtime: Runtime, source: Asset, partition: Partition, *, token: bool = False
-) -> Any:
-    """Call a source's function (or its ``token`` function) for one partition."""
+def call_source(runtime: Runtime, source: Asset, partition: Partition) -> Any:
+    """Call a source's function for one partition."""
     from assets_core.execute.context import Context
 
     signature = runtime.graph.op_of[source.name].signature
-    function = source.token if token else source.function
-    assert function is not None
-    if token:
-        return function(partition) if inspect.signature(function).parameters else function()
+    assert source.function is not None
     values: dict[str, Any] = {}
     if signature.partition:
         values[signature.partition] = partition
@@ -195,4 +190,4 @@ def call_source(
         )
     if signature.config:
         values[signature.config] = runtime.config.get(source.name)
-    return function(**values)
+    return source.function(**values)

@@ -1,11 +1,18 @@
-"""Observing sources: a cheap token first, the content only when the token moved."""
+"""Observing sources: a cheap token first, the content only when the token moved.
+
+How a source's functions are asked is in ``listing``, how many are looked at together in
+``pooling``; what came of it is told by ``observe.sighting``.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +24,21 @@ from assets_core.dataversion import data_version, file_version, unique_version
 from assets_core.durations import parse_duration
 from assets_core.errors import OutputError, UserCodeError
 from assets_core.execute.inputs import call_source
+from assets_core.execute.listing import ask_range, ask_token
+from assets_core.execute.pooling import each
 from assets_core.execute.step import Runtime
 from assets_core.hashing import UnhashableError, hexdigest
 from assets_core.partitions import Partition
 from assets_core.records import Code, Materialization, Receipt, Version
-from assets_core.staleness import Facts
+from assets_core.staleness import Facts, Looked
 
 _RACY_SECONDS = 2.0
 """A file changed this shortly before it was looked at may change again within one clock tick."""
 
 _UNSURE = "~"
 _GROUP = 500
+_HEARD = 100
+_GAP = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,76 +51,214 @@ class Seen:
     bytes: int = 0
 
 
-@dataclass(slots=True)
-class Looked:
-    """What looking at partitions of one source came to; see `Sightings`."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to observe.
 
-    moved: int = 0
-    errors: dict[int, Exception] = field(default_factory=dict)
-    gone: list[int] = field(default_factory=list)
+    ``jobs`` looks at a time where they take long; ``now`` decides what has been closed for long,
+    and ``everything`` looks at that too. ``on_look`` hears of every so many partitions looked at.
+    """
+
+    now: datetime
+    jobs: int = 1
+    everything: bool = False
+    on_look: Callable[[str, int], None] | None = None
+
+
+_Look = Seen | UserCodeError | None
+"""An error when it could not be looked at, None when it is not there."""
 
 
 def observe(
-    runtime: Runtime, store: StateStore, facts: Facts, source: Asset, ordinals: Sequence[int]
+    runtime: Runtime,
+    store: StateStore,
+    facts: Facts,
+    source: Asset,
+    ordinals: Sequence[int],
+    way: Way,
 ) -> Looked:
     """Observe these partitions of a source and record what moved.
 
     A partition that is not there (yet) is left out; one that has vanished keeps its last version.
-    An error of the source's function concerns its partition alone.
+    An error of the source's function concerns its partition alone. What is found is recorded in
+    groups as it comes, so that little is lost when this is interrupted.
     """
-    own, space = facts.assets[source.name], facts.spaces[source.name]
-    ids = own.id[np.asarray(ordinals, np.int64)].tolist()
-    receipts = store.receipts([i for i in ids if i])
-    moved: list[Publish] = []
-    found = Looked()
-    for ordinal, recorded in zip(ordinals, ids, strict=True):
-        partition = space.partition(ordinal)
-        known = receipts.get(recorded)
+    return _Observer(runtime, store, facts, source, way).observe(np.asarray(ordinals, np.int64))
+
+
+class _Observer:
+    """One look at one source."""
+
+    def __init__(
+        self, runtime: Runtime, store: StateStore, facts: Facts, source: Asset, way: Way
+    ) -> None:
+        self.runtime = runtime
+        self.store = store
+        self.source = source
+        self.way = way
+        self.own, self.space = facts.assets[source.name], facts.spaces[source.name]
+        self.found = Looked(self.space)
+        self.known: dict[int, Receipt] = {}
+        self.records: list[Publish] = []
+        self.ids: list[int] = []
+        self.final = np.zeros(self.space.n, bool)
+
+    def observe(self, ordinals: np.ndarray) -> Looked:
+        """Look at these, and tell what came of it."""
+        wanted = self._without_closed(ordinals)
+        recorded = self.own.id[wanted]
+        self.known = self.store.receipts(recorded[recorded != 0].tolist())
+        self.ids = self.own.id.tolist()
         try:
-            seen = _look(runtime, source, partition, known.location if known else "")
-        except UserCodeError as error:
-            found.errors[ordinal] = error
-            continue
-        if seen is None:
-            found.gone += [ordinal] if known is not None else []
-            continue
-        if seen.version == _NOT_READ:
-            continue
-        if known is not None and (known.location, own.version(ordinal)) == (
-            seen.token,
-            seen.version,
-        ):
-            continue
-        moved.append(Publish(_fact(runtime, source, partition, seen), lease=False))
-        found.moved += known is None or seen.version != own.version(ordinal)
-        if len(moved) >= _GROUP:
-            store.transact(moved)
-            moved.clear()
-    if moved:
-        store.transact(moved)
-    return found
+            if self.source.observe_range is not None:
+                self._look_at_listings(wanted)
+            else:
+                self._take_all(wanted.tolist(), self._look)
+        finally:
+            # Also what was found before Ctrl-C, or before an error of the machinery.
+            self._record()
+        return self.found
+
+    def _without_closed(self, ordinals: np.ndarray) -> np.ndarray:
+        """Those still to be looked at; ``final`` marks what need not be after this time."""
+        ends = self.space.ends()
+        if self.source.closed_after is None or ends is None:
+            return ordinals
+        closes = ends + int(parse_duration(self.source.closed_after).total_seconds())
+        over = closes <= int(self.way.now.timestamp())
+        unseen_since = self.own.finished < closes * 1_000_000
+        self.final = over & unseen_since
+        closed = over & ~unseen_since & (self.own.id != 0)
+        if self.way.everything:
+            return ordinals
+        self.found.closed = ordinals[closed[ordinals]].tolist()
+        left: np.ndarray = ordinals[~closed[ordinals]]
+        return left
+
+    # ---------------------------------------------------------------------------------------
+    # Looking
+
+    def _look_at_listings(self, ordinals: np.ndarray) -> None:
+        """One call for each stretch; the content of those only whose token is another one."""
+        for stretch in _stretches(ordinals):
+            try:
+                tokens = self._listing(int(stretch[0]), int(stretch[-1]) + 1)
+            except UserCodeError as error:
+                self.found.errors.update(dict.fromkeys(stretch.tolist(), error))
+                self._heard(len(stretch))
+                continue
+            moved: dict[int, str] = {}
+            keys = self.space.keys(stretch)
+            for ordinal, token in zip(stretch.tolist(), map(tokens.get, keys), strict=True):
+                if token is None:
+                    self._take(ordinal, None)
+                elif token == self._token(ordinal):
+                    self._take(ordinal, Seen(token, _NOT_READ))
+                else:
+                    moved[ordinal] = token
+            self._heard(len(stretch) - len(moved))
+            self._take_all(list(moved), partial(self._read, tokens=moved))
+
+    def _listing(self, first: int, after: int) -> Mapping[str, str]:
+        try:
+            return ask_range(self.runtime, self.source, self.space, first, after)
+        except Exception as error:
+            where = self.space.keys([first, after - 1])
+            raise self._failed(error, "..".join(dict.fromkeys(where))) from error
+
+    def _read(self, ordinal: int, *, tokens: Mapping[int, str]) -> _Look:
+        partition = self.space.partition(ordinal)
+        try:
+            return _content(self.runtime, self.source, partition, tokens[ordinal])
+        except Exception as error:  # noqa: BLE001 - it concerns this partition alone
+            return self._failed(error, partition.key)
+
+    def _look(self, ordinal: int) -> _Look:
+        partition, known = self.space.partition(ordinal), self._token(ordinal)
+        try:
+            if self.source.token is None:
+                return _content(self.runtime, self.source, partition, "", known)
+            token = ask_token(self.runtime, self.source, partition)
+            if token == known:
+                return Seen(token, _NOT_READ)
+            return _content(self.runtime, self.source, partition, token)
+        except Exception as error:  # noqa: BLE001 - it concerns this partition alone
+            return self._failed(error, partition.key)
+
+    def _failed(self, error: Exception, where: str) -> UserCodeError:
+        if isinstance(error, UserCodeError):
+            return error
+        failed = UserCodeError(
+            f"Source {self.source.name!r} could not be observed: {type(error).__name__}: {error}",
+            facts={"partition": where, "declared": self.source.location},
+            hint="Leave a partition that is not there yet out of the mapping."
+            if self.source.observe_range is not None
+            else "Return None when a partition is not there yet.",
+        )
+        failed.__cause__ = error
+        return failed
+
+    def _token(self, ordinal: int) -> str:
+        """The token it had when it was looked at last; empty for what was never seen."""
+        known = self.known.get(self.ids[ordinal])
+        return known.location if known is not None else ""
+
+    # ---------------------------------------------------------------------------------------
+    # Taking in what was seen
+
+    def _take_all(self, ordinals: list[int], look: Callable[[int], _Look]) -> None:
+        heard = 0
+        for heard, (ordinal, seen) in enumerate(each(look, ordinals, self.way.jobs), 1):
+            self._take(ordinal, seen)
+            if heard % _HEARD == 0:
+                self._heard(_HEARD)
+        self._heard(heard % _HEARD)
+
+    def _heard(self, looked: int) -> None:
+        if looked and self.way.on_look is not None:
+            self.way.on_look(self.source.name, looked)
+
+    def _take(self, ordinal: int, seen: _Look) -> None:
+        was_there = self.ids[ordinal] != 0
+        if isinstance(seen, UserCodeError):
+            self.found.errors[ordinal] = seen
+        elif seen is None:
+            (self.found.gone if was_there else self.found.absent).append(ordinal)
+        elif seen.version == _NOT_READ or seen.version == self.own.version(ordinal):
+            self.found.unchanged.append(ordinal)
+            if seen.version != _NOT_READ and seen.token != self._token(ordinal):
+                self._put(ordinal, seen)
+            elif self.final[ordinal]:
+                self._put(ordinal, self._again(ordinal))
+        else:
+            (self.found.changed if was_there else self.found.new).append(ordinal)
+            self._put(ordinal, seen)
+
+    def _again(self, ordinal: int) -> Seen:
+        """What is known already, to be recorded once more: it was looked at after it closed."""
+        known = self.known[self.ids[ordinal]]
+        return Seen(known.location, self.own.version(ordinal), known.rows, known.bytes)
+
+    def _put(self, ordinal: int, seen: Seen) -> None:
+        fact = _fact(self.runtime, self.source, self.space.partition(ordinal), seen)
+        self.records.append(Publish(fact, lease=False))
+        if len(self.records) >= _GROUP:
+            self._record()
+
+    def _record(self) -> None:
+        if self.records:
+            # Taken off first: an interrupted transaction is not tried a second time.
+            records, self.records = self.records, []
+            self.store.transact(records)
+
+
+def _stretches(ordinals: np.ndarray) -> Iterator[np.ndarray]:
+    """Ordinals in groups of neighbours; a gap that is not long is asked about along with them."""
+    if len(ordinals):
+        yield from np.split(ordinals, np.flatnonzero(np.diff(ordinals) > _GAP) + 1)
 
 
 _NOT_READ: Version = (0, 0)
-
-
-def _look(runtime: Runtime, source: Asset, partition: Partition, known: str) -> Seen | None:
-    """None when the partition is not there; version (0, 0) when the token has not moved."""
-    try:
-        if source.token is not None:
-            token = str(call_source(runtime, source, partition, token=True))
-            if token == known:
-                return Seen(token, _NOT_READ)
-            return _content(runtime, source, partition, token)
-        return _content(runtime, source, partition, "", known)
-    except UserCodeError:
-        raise
-    except Exception as error:
-        raise UserCodeError(
-            f"Source {source.name!r} could not be observed: {type(error).__name__}: {error}",
-            facts={"partition": partition.key, "declared": source.location},
-            hint="Return None when a partition is not there yet.",
-        ) from error
 
 
 def _content(
@@ -129,7 +278,7 @@ def _file(source: Asset, path: Path, token: str, known: str) -> Seen | None:
         found = path.stat()
     except FileNotFoundError:
         return None
-    if not path.is_file():
+    if not stat.S_ISREG(found.st_mode):
         raise OutputError(
             f"Source {source.name!r} found {str(path)!r}, which is not a file.",
             hint="Return the path of one file for a partition.",

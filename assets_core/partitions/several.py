@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from assets_core.errors import PartitionError
 from assets_core.partitions.spaces import Partition
+
+if TYPE_CHECKING:
+    from assets_core.partitions.spaces import KeySpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,38 @@ class Partitions:
 
     def __str__(self) -> str:
         return self.key
+
+
+class _Made(Sequence[Partition]):
+    """Partitions of a key space, each made when somebody looks at it."""
+
+    def __init__(self, space: KeySpace, first: int, after: int) -> None:
+        self._space = space
+        self._ordinals = range(first, after)
+
+    def __len__(self) -> int:
+        return len(self._ordinals)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return tuple(self._space.partition(i) for i in self._ordinals[at])
+        return self._space.partition(self._ordinals[at])
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._space.keys(self._ordinals))
+
+
+class _Span(Partitions):
+    """A range of a key space; a range of ten thousand costs what is asked of it."""
+
+    __slots__ = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return cast("_Made", self.items).keys
+
+
+def span(space: KeySpace, first: int, after: int) -> Partitions:
+    """The partitions ``[first, after)`` of a key space."""
+    return _Span(cast("tuple[Partition, ...]", _Made(space, first, after)))
