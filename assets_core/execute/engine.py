@@ -78,6 +78,7 @@ _UNKNOWN_CODE = -2  # what Facts.code_id says of one that was never recorded
 _AHEAD_SECONDS = 0.5
 _MOST_AHEAD = 128
 _MOST_UNCOMMITTED = 64
+_LISTEN_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -103,14 +104,26 @@ class Options:
     """How to execute.
 
     ``jobs`` steps run at a time; ``lease_seconds`` without a sign of life end the run's leases;
-    ``grace`` seconds are given to running steps when the run is stopped.
+    ``grace`` seconds are given to running steps when the run is stopped. ``max_failures`` failed
+    steps (0: any number) stop the run. ``newest_first`` begins at the end of time. ``control`` is
+    asked about every fifth of a second what to do.
     """
 
     jobs: int = 1
-    fail_fast: bool = False
+    max_failures: int = 0
     executor: str | None = None
     lease_seconds: float = 60.0
     grace: float = 1.0
+    newest_first: bool = False
+    control: Callable[[], Control] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What a run is told from outside: go on, ``hold`` for the moment, or stop (and ``why``)."""
+
+    hold: bool = False
+    stop: str = ""
 
 
 class Engine:
@@ -158,6 +171,7 @@ class Engine:
         self._committing = 0
         self._left = 0
         self._abandoned = False
+        self._held = False
         self._error: BaseException | None = None
         self._step_seconds = 0.0
         self._lay_out()
@@ -192,6 +206,8 @@ class Engine:
             ordinals.append(batch.ordinals)
         # Earlier windows first, then upstream first: whole chains of a day finish early.
         end, top = _concat(ends), _concat(tops)
+        if self.options.newest_first:
+            end = -end
         order = np.lexsort((top, end))
         self._order_op = top[order].astype(np.int64).tolist()
         self._order_ordinal = _concat(ordinals)[order].astype(np.int64).tolist()
@@ -287,10 +303,40 @@ class Engine:
         self.stop("another process declared this run dead; its leases are gone")
 
     def _wait(self) -> None:
-        with self._lock:
-            while self._error is None and not self._finished():
+        while True:
+            with self._lock:
+                if self._error is not None or self._finished():
+                    return
                 # A bounded wait, so that Ctrl-C is heard on every platform.
-                self._over.wait(0.2)
+                self._over.wait(_LISTEN_SECONDS)
+            self._listen()
+
+    def _listen(self) -> None:
+        """Do as `Options.control` says."""
+        if self.options.control is None:
+            return
+        told = self.options.control()
+        if told.stop:
+            self.stop(told.stop)
+        with self._lock:
+            if self._held and not told.hold:
+                self._lock.notify_all()
+            self._held = told.hold
+            if self._held and self._busy == 0:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        """Let go of the leases taken ahead: whoever we hold for may want these very partitions."""
+        leases = [
+            (asset, lease.partition, lease.token)
+            for state in self._ops
+            for each in state.leases.values()
+            for asset, lease in each.items()
+        ]
+        for state in self._ops:
+            state.leases.clear()
+        if leases:
+            self._submit_quietly(Release(self.run, self.plan.environment, tuple(leases)))
 
     def _finished(self) -> bool:
         if self._left == 0:
@@ -323,7 +369,8 @@ class Engine:
                     self._wake_all()
                     return -1
                 self._ring_timers()
-                position = self._pop() if self._committing < _MOST_UNCOMMITTED else -1
+                free = not self._held and self._committing < _MOST_UNCOMMITTED
+                position = self._pop() if free else -1
                 if position >= 0:
                     self._busy += 1
                     return position
@@ -1049,8 +1096,13 @@ class Engine:
         self._tell(state, ordinal, "failed", first_line(error))
         self._block_readers(state, ordinal)
         self._decided(state, ordinal)
-        if self.options.fail_fast:
-            self.stop("a step failed, and --fail-fast was asked for")
+        most = self.options.max_failures
+        if most and len(self.tally.failures) >= most:
+            self.stop(
+                "a step failed, and --fail-fast was asked for"
+                if most == 1
+                else f"{most} steps failed, as many as --max-failures allows"
+            )
 
     def _note(
         self,
@@ -1133,7 +1185,7 @@ class Engine:
             )
         if notes:
             self._submit_quietly(Note(tuple(notes)))
-            if self.options.fail_fast:
+            if self.options.max_failures == 1:
                 self.stop("a source could not be observed, and --fail-fast was asked for")
 
     def _count_waiting(self) -> None:
@@ -1228,6 +1280,7 @@ def deadline_of(asset: Asset, task: Task) -> int:
 
 __all__ = [
     "RESULTS",
+    "Control",
     "Engine",
     "Failure",
     "Options",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets_core.contracts import Finish
 from assets_core.errors import ConfigError
-from assets_core.execute.engine import RESULTS, Engine, Options, StepEvent, Tally
+from assets_core.execute.engine import RESULTS, Control, Engine, Options, StepEvent, Tally
 from assets_core.execute.ranges import AnyOutcome, AnyTask, run_any
 from assets_core.execute.recovery import expose, settle
 from assets_core.execute.result import RunResult, new_run_id, this_run
@@ -34,19 +34,27 @@ def execute_plan(
     on_event: Callable[[StepEvent], None] | None,
     command: str,
     resumes: str = "",
+    priority: int = 0,
+    backfill: str = "",
+    newest_first: bool = False,
+    max_failures: int = 0,
+    control: Callable[[], Control] | None = None,
 ) -> RunResult:
     """Execute a plan as one recorded run. A plan with nothing to do makes no run.
 
-    ``command`` would do the same again. ``resumes`` is the run whose forced steps go on in this.
+    ``command`` would do the same again. ``resumes`` is the run whose forced steps go on in this;
+    ``backfill`` is what the run is part of. For the others see `engine.Options`.
     """
     began = time.monotonic()
     settings = project.settings
     recovered = tuple(project.take_recovered())
     options = Options(
         jobs=jobs or settings.jobs,
-        fail_fast=fail_fast,
+        max_failures=1 if fail_fast else max_failures,
         executor=executor,
         lease_seconds=settings.lease_seconds,
+        newest_first=newest_first,
+        control=control,
     )
     runtime = replace(project.runtime, allow_schema_change=allow_schema_change)
     if plan.idle:
@@ -55,7 +63,10 @@ def execute_plan(
         )
     run_id = new_run_id(project.now())
     typed = f"{command} --resume {resumes}" if resumes else command
-    project.state.begin(this_run(run_id, plan.environment, typed), options.lease_seconds)
+    run = replace(
+        this_run(run_id, plan.environment, typed), priority=priority, backfill=backfill
+    )
+    project.state.begin(run, options.lease_seconds)
     reach("run.begun")
     log = project.run_log(run_id)
     status: RunStatus = "interrupted"
