@@ -137,8 +137,7 @@ class Batching:
             return False
         if not self._is_ready(position):
             return True
-        full = len(self._neighbours(position)) == line.batch.max_partitions
-        if full or not engine._ready:
+        if len(self._neighbours(position)) == line.batch.max_partitions:
             return False
         heapq.heappush(self._held, position)
         return True
