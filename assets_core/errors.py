@@ -10,6 +10,7 @@
     │   ├── StoreTooNewError         3
     │   └── StoreBusyError           3
     ├── LeaseLostError               3   another run holds the partition; nothing was published
+    ├── PlanMovedError               3   what a stored plan was made for has moved
     ├── StepError                    1   one asset partition failed
     │   ├── UserCodeError            1
     │   ├── CheckFailedError         1
@@ -135,6 +136,12 @@ class StoreBusyError(StateError):
 
 class LeaseLostError(AssetsError):
     """Another run took the asset partition over; this one published nothing."""
+
+    exit_code = 3
+
+
+class PlanMovedError(AssetsError):
+    """Code, partitions or versions that a stored plan was made for are others now."""
 
     exit_code = 3
 

@@ -69,7 +69,7 @@ class Plan:
     """What would run. Batches are in topological order of their ops; see `steps`.
 
     ``revision`` is the log position that the facts were read at, ``now`` the instant that decided
-    which windows have closed.
+    which windows have closed. ``note`` is what a run of it is marked with.
     """
 
     environment: str
@@ -86,6 +86,7 @@ class Plan:
     forced: bool = False
     sightings: Sightings = field(default_factory=Sightings, repr=False)
     blind: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    note: str = ""
 
     @property
     def wiring(self) -> Wiring:

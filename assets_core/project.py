@@ -25,6 +25,7 @@ from assets_core.graph import Graph
 from assets_core.settings import Found, Settings, find, load_settings
 
 if TYPE_CHECKING:
+    from assets_core.backfills import Backfills
     from assets_core.contracts import IOManager, StateStore
     from assets_core.execute.capture import RunLog
     from assets_core.execute.engine import StepEvent
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from assets_core.observe.status import Status
     from assets_core.partitions import KeySpace, PartitionSelection
     from assets_core.plan import Plan
+    from assets_core.planfile import Replay
     from assets_core.records import Attempt, Code, Materialization, Run
     from assets_core.staleness import Facts, Sightings, Wiring
 
@@ -278,6 +280,7 @@ class Project:
         resume: str = "",
         include_open: bool = False,
         now: datetime | None = None,
+        since: int = 0,
     ) -> Plan:
         """Which asset partitions of the selection are stale, and why.
 
@@ -285,7 +288,8 @@ class Project:
         ``"date=…,station=*"``. Sources of the selection are observed first, and what moved is
         recorded; what could not be looked at blocks what reads it, see `Plan.unseen`. ``force``
         plans the whole selection, whatever its state; ``resume`` leaves out of that what the run of
-        this id, or one after it, has built.
+        this id, or one after it, has built, ``since`` what was recorded at this log position or
+        after it.
 
         Raises UnknownAssetError, PartitionError for a selection that names nothing.
         """
@@ -311,12 +315,53 @@ class Project:
             assets=None if select is None else chosen,
             partitions=selection,
             force=force,
-            resume_at=self._first_record(resume) if resume else 0,
+            resume_at=self._first_record(resume) if resume else since,
             environment=self.environment,
             parts={name: code.parts for name, code in codes.items()},
             wiring=wiring,
             sightings=sightings,
         )
+
+    def store_plan(self, plan: Plan, path: str | Path, *, jobs: int | None = None) -> str:
+        """Write a plan to a file, to be reviewed and then run as it is; its id.
+
+        Raises UsageError where it can't be written.
+        """
+        from assets_core.planfile import plan_file, write_plan_file
+
+        made = plan_file(plan, self.codes, self.state, jobs or self.settings.jobs)
+        write_plan_file(made, Path(path))
+        return made.id
+
+    def replay(self, path: str | Path) -> Replay:
+        """The steps of a stored plan that no earlier try of it has built.
+
+        They are for the instant that it was made for: a window that closed since is not among
+        them. Hand ``replay(path).plan`` to `materialize`.
+
+        Raises UsageError for a file that is no plan or was changed, PlanMovedError when code,
+        partitions or versions that its steps depend on have moved since, naming them.
+        """
+        from assets_core import planfile
+
+        stored = planfile.read_plan_file(Path(path))
+        if stored.environment != self.environment:
+            raise UsageError(
+                f"The plan is for environment {stored.environment!r}, not {self.environment!r}.",
+                hint=f"Give --environment {stored.environment}, or plan again for this one.",
+            )
+        self.recover()
+        now = planfile.stored_time(stored)
+        spaces = self.spaces(now, include_open=stored.include_open)
+        world = planfile.World(
+            graph=self.graph,
+            state=self.state,
+            codes=self.codes,
+            spaces=spaces,
+            facts=lambda: self.facts(spaces),
+            look=lambda wanted, facts: self._look(wanted, facts, now=self.now()).sightings(),
+        )
+        return planfile.replay(stored, world)
 
     def _first_record(self, run_id: str) -> int:
         """The log position of the first thing that a run recorded; 0 when it recorded nothing."""
@@ -469,6 +514,32 @@ class Project:
             command=command or command_of(select, partitions, made.forced, include_open),
             resumes=self.run(resume).id if resume and self._first_record(resume) else "",
         )
+
+    @property
+    def backfills(self) -> Backfills:
+        """Work over many partitions that outlives this process: begun, resumed, looked at."""
+        from assets_core.backfills import Backfills
+
+        return Backfills(self)
+
+    def backfill(
+        self,
+        select: Select = None,
+        partitions: Any = None,
+        *,
+        on_event: Callable[[StepEvent], None] | None = None,
+        **wish: Any,
+    ) -> RunResult:
+        """Store a backfill of the selection and execute it. For what may be wished see `Wish`.
+
+        When this process dies, ``project.backfills.proceed(id)`` goes on where it was.
+        """
+        from assets_core.backfills import Wish
+
+        asked = Wish(_tuple(select), _tuple(partitions), **wish)
+        plan = self.backfills.plan(asked)
+        one = self.backfills.begin(asked, plan)
+        return self.backfills.proceed(one.id, plan, on_event=on_event)
 
     # ---------------------------------------------------------------------------------------
     # Reading
@@ -825,3 +896,9 @@ def _source_partitions(
                 covered = wiring.edge(op, read).cover(mask)
                 wanted[read.asset] = wanted.get(read.asset, False) | covered
     return {name: np.flatnonzero(mask).tolist() for name, mask in wanted.items()}
+
+
+def _tuple(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(names)

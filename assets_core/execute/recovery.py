@@ -59,7 +59,8 @@ def _recover(runtime: Runtime, store: StateStore, run: Run) -> Recovered:
     reach("recover.swept")
     finished = time.time_ns() // 1000
     counts = {"done": len(facts)}
-    store.transact([Finish(run.id, "died", finished, counts, "recovered by a later command")])
+    note = "; ".join(filter(None, (run.note, "recovered by a later command")))
+    store.transact([Finish(run.id, "died", finished, counts, note)])
     return Recovered(run, forward, exposed, swept, len(held) - forward)
 
 

@@ -64,7 +64,10 @@ def execute_plan(
     run_id = new_run_id(project.now())
     typed = f"{command} --resume {resumes}" if resumes else command
     run = replace(
-        this_run(run_id, plan.environment, typed), priority=priority, backfill=backfill
+        this_run(run_id, plan.environment, typed),
+        priority=priority,
+        backfill=backfill,
+        note=plan.note,
     )
     project.state.begin(run, options.lease_seconds)
     reach("run.begun")
@@ -106,7 +109,10 @@ def execute_plan(
         rejected=tally.rejected,
         warnings=tally.warnings,
         # What is done is fresh, and skipped by itself; what was forced must not be done twice.
-        resume=f"{command} --resume {resumes or run_id}" if plan.forced else command,
+        # A stored plan knows by its note what is done of it.
+        resume=f"{command} --resume {resumes or run_id}"
+        if plan.forced and not plan.note
+        else command,
         recovered=recovered,
     )
 
@@ -128,6 +134,8 @@ def _end(
         manager.flush()
     tally = engine.tally if engine is not None else Tally()
     note = engine.stopped if engine is not None else ""
+    if note and engine is not None and engine.plan.note:
+        note = f"{engine.plan.note}; {note}"
     if engine is not None:
         expose(runtime, project.state, runtime.environment, engine.outdated_views())
     if status != "done":

@@ -37,3 +37,37 @@ def test_an_unknown_partition_is_wrong_usage(assets: Command, built: Path) -> No
     done = assets("plan", "--explain", "orders@2023-01-02")
     assert done.code == 2
     assert "2023-01-02" in done.err
+
+
+def test_a_stored_plan_is_run_and_is_done_then(assets: Command, shop: Path) -> None:
+    assert "written to plan.json" in assets("plan", "orders", "-o", "plan.json").err
+    done = assets("materialize", "--plan", "plan.json")
+    assert done.code == 0
+    assert assets("plan", "orders").out.startswith("Nothing to do")
+    again = assets("materialize", "--plan", "plan.json")
+    assert again.out.startswith("Nothing to do: everything selected is built by an earlier run")
+
+
+def test_a_stored_plan_is_refused_with_3_when_something_moved(assets: Command, shop: Path) -> None:
+    assets("plan", "orders", "-o", "plan.json")
+    assets("materialize", "orders", "--partition", "2024-01-02")
+    done = assets("materialize", "--plan", "plan.json")
+    assert done.code == 3
+    assert "orders@2024-01-02 by run" in done.err
+
+
+def test_a_stored_plan_takes_no_selection(assets: Command, shop: Path) -> None:
+    assets("plan", "orders", "-o", "plan.json")
+    assert assets("materialize", "orders", "--plan", "plan.json").code == 2
+
+
+def test_a_file_that_is_no_plan_is_wrong_usage(assets: Command, shop: Path) -> None:
+    (shop / "plan.json").write_text("{", encoding="utf-8")
+    done = assets("materialize", "--plan", "plan.json")
+    assert (done.code, "is not whole JSON" in done.err) == (2, True)
+
+
+def test_what_a_stored_plan_would_do_is_shown(assets: Command, shop: Path) -> None:
+    assets("plan", "orders", "-o", "plan.json")
+    done = assets("materialize", "--plan", "plan.json", "--dry-run")
+    assert done.out.startswith("Plan for prod: 3 must run, 0 may run")

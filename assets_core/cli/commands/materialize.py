@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +48,15 @@ def materialize(
             show_default=False,
         ),
     ] = None,
+    stored: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="Run a plan that `assets plan -o FILE` wrote, exactly, or refuse.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and stop, as `assets plan` does.")
     ] = False,
@@ -83,11 +93,24 @@ def materialize(
             "--resume goes with --force.",
             hint="Without --force only what is stale runs, so the same command goes on by itself.",
         )
-    with project(ctx, options.parse_config(config)) as loaded:
-        assets, keys = options.both(selection, select), options.both(partition, partitions)
-        made = loaded.plan(
-            assets, keys, force=force, resume=resume or "", include_open=include_open
+    assets, keys = options.both(selection, select), options.both(partition, partitions)
+    if stored is not None and (assets or keys or force or include_open):
+        raise UsageError(
+            "--plan says what runs: a selection, --force and --include-open don't go with it.",
+            hint="Select when the plan is made: assets plan SELECTION -o plan.json",
         )
+    with project(ctx, options.parse_config(config)) as loaded:
+        left = f"built since run {resume}" if resume else "fresh"
+        if stored is not None:
+            from assets_core.planfile import replay_line
+
+            found = loaded.replay(stored)
+            made, left = found.plan, "built by an earlier run of this plan"
+            stderr().line(replay_line(found), "dim")
+        else:
+            made = loaded.plan(
+                assets, keys, force=force, resume=resume or "", include_open=include_open
+            )
         say_recovered(loaded)
         say_code_warnings(loaded)
         if dry_run:
@@ -96,10 +119,9 @@ def materialize(
             fail_unseen(made)
             return
         if made.idle and not as_json:
-            left = f"built since run {resume}" if resume else "fresh"
             stdout().line(f"Nothing to do: everything selected is {left}.", "green")
             return
-        if keys is None and made:
+        if keys is None and stored is None and made:
             many = jobs or loaded.settings.jobs
             ask(made, "Materialize", len(made), yes=yes, quiet=as_json, jobs=many)
         command = line_of(
@@ -110,13 +132,14 @@ def materialize(
                 ("--partition", partition or []),
                 ("--partitions", partitions or []),
                 ("--force", force),
+                ("--plan", str(stored) if stored is not None else None),
                 ("--fail-fast", fail_fast),
                 ("--jobs", jobs),
                 ("--executor", executor.value if executor else None),
                 ("--include-open", include_open),
                 ("--config", config or []),
                 ("--allow-schema-change", allow_schema_change),
-                ("--yes", keys is None),
+                ("--yes", keys is None and stored is None),
             ],
         )
         result = _run(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assets_core.cli import options
 from assets_core.cli.completing import complete_reference
-from assets_core.cli.screen import Screen, print_json, stdout
+from assets_core.cli.screen import Screen, print_json, stderr, stdout
 from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
 from assets_core.observe.format import count, one_line
 
@@ -48,6 +49,16 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Also write the plan to a file, for `assets materialize --plan FILE`.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """What would run, and why.
@@ -63,6 +74,9 @@ def plan(
         )
         say_recovered(loaded)
         say_code_warnings(loaded)
+        if output is not None:
+            stored = loaded.store_plan(made, output, jobs=jobs)
+            stderr().line(f"Plan {stored[:12]} written to {output}.", "dim")
         if explained is not None:
             why = made.why(explained)
             print_json(why.to_dict()) if as_json else print_why(stdout(), why)
