@@ -29,11 +29,13 @@ from assets_core.partitions import (
     PartitionMapping,
     Partitions,
     PartitionsDefinition,
+    Require,
     all_partitions,
     lag,
     last,
     latest,
     mapped,
+    require,
     window,
 )
 
@@ -166,10 +168,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An upstream asset by name, read through a mapping (None: the default for the two)."""
+    """An upstream asset by name, read through a mapping (None: the default for the two).
+
+    ``required`` says how much of it must be there (None: what the reader says of all it reads).
+    """
 
     asset: str
     mapping: PartitionMapping | None = None
+    required: Require | None = None
+
+    def require(self, policy: object) -> Reference:
+        """The same, where not all of it must be there: see `assets_core.require`."""
+        return replace(self, required=require(policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +241,7 @@ class Asset:
     max_rejected: float | None = None
     exclude: tuple[str, ...] = ()
     batch: Batch | None = None
+    required: Require | None = None
     token: Callable[..., Any] | None = None
     observe_range: Callable[..., Any] | None = None
     closed_after: str | float | timedelta | None = None
@@ -270,6 +281,10 @@ class Asset:
     def latest(self) -> Reference:
         """The newest partition of this asset."""
         return Reference(self.name, latest())
+
+    def require(self, policy: object) -> Reference:
+        """This asset, mapped as usual, where not all of it must be there."""
+        return Reference(self.name, required=require(policy))
 
     def mapped(self, through: Any) -> Reference:
         """This asset's partitions by one's own function or table."""
@@ -383,7 +398,9 @@ def _description(function: Callable[..., Any], given: str) -> str:
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as users write them → fields of `Asset`; those refused are left out."""
     _refuse_misspelt(options)
-    settings = {n: value for n, value in options.items() if value is not None and n in _OPTIONS}
+    if options.get("require") is not None:
+        options = {**options, "required": require(options["require"])}
+    settings = {n: value for n, value in options.items() if value is not None and n in _FIELDS}
     for name in ("tags", "checks", "exclude", "libraries"):
         if name in settings:
             settings[name] = _as_tuple(settings[name], name)
@@ -407,10 +424,12 @@ def _as_tuple(value: Any, name: str) -> tuple[Any, ...]:
 
 
 _OPTIONS = tuple(
-    f.name
+    {"required": "require"}.get(f.name, f.name)
     for f in fields(Asset)
     if f.name not in ("kind", "function", "sql", "siblings", "location", "names")
 )
+
+_FIELDS = {*_OPTIONS, "required"} - {"require"}
 
 
 def _refuse_misspelt(options: Mapping[str, Any]) -> None:
@@ -512,6 +531,7 @@ def asset(
     max_rejected: float | None = None,
     exclude: Sequence[str] | None = None,
     batch: bool | Batch | None = None,
+    require: Require | Literal["all", "any"] | float | Callable[..., bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Asset]: ...
 
 
@@ -545,6 +565,8 @@ def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         batch: True, or a `Batch`: neighbouring partitions that are ready are built by one call
             and published one by one. The result's rows are told apart by ``partition_column``.
             A parameter annotated with `Partitions` receives which ones they are.
+        require: how much of what each input maps to must be there before a partition is built:
+            ``"all"``, ``"any"``, a fraction, or a function; see `assets_core.require`.
 
     Raises:
         DefinitionError: an option makes no sense.
@@ -709,6 +731,7 @@ class Group:
         executor: Executor | None = None,
         schema: SchemaPolicy | None = None,
         batch: bool | Batch | None = None,
+        require: Require | Literal["all", "any"] | float | Callable[..., bool] | None = None,
     ) -> None:
         self.name = name
         defaults = {
@@ -721,6 +744,7 @@ class Group:
             "executor": executor,
             "schema": schema,
             "batch": batch,
+            "require": require,
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)
@@ -747,7 +771,7 @@ class Group:
     def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """`source` with this group's defaults."""
         merged = self._options(options)
-        for not_for_sources in ("io", "retry", "executor", "schema", "batch"):
+        for not_for_sources in ("io", "retry", "executor", "schema", "batch", "required"):
             merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)
 
@@ -921,10 +945,13 @@ class ContextMarker:
 def _input(asset: Asset, name: str, annotation: Any, markers: tuple[Any, ...]) -> Parameter:
     given = asset.inputs.get(name)
     for marker in markers:
+        known = given or Reference(name)
         if isinstance(marker, Reference):
             given = marker
         elif isinstance(marker, Asset):
-            given = Reference(marker.name)
+            given = Reference(marker.name, required=known.required)
         elif isinstance(marker, PartitionMapping):
-            given = Reference(given.asset if given else name, marker)
+            given = replace(known, mapping=marker)
+        elif isinstance(marker, Require):
+            given = replace(known, required=marker)
     return Parameter(name, annotation, given or Reference(name))

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from assets_core.asset import Asset, Signature, read_signature
+from assets_core.asset import Asset, Reference, Signature, read_signature
 from assets_core.deferring import Collected
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.partitions import (
+    ALL,
     UNPARTITIONED,
     PartitionMapping,
     PartitionsDefinition,
+    Require,
     default_mapping,
 )
 from assets_core.sql import parameters_of, tables_of
@@ -36,7 +38,7 @@ class Input:
     """An edge: what is read under which name, through which mapping.
 
     ``name`` is the parameter or the table in the SQL; ``data`` is False for an edge that is
-    followed but not handed over.
+    followed but not handed over. ``require`` says how much of what it maps to must be there.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Input:
     mapping: PartitionMapping
     annotation: Any = field(default=None, compare=False)
     data: bool = True
+    require: Require = ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,24 +360,20 @@ class _Builder:
     ) -> tuple[Input, ...]:
         if self.found.stands_in(asset.sql):
             return ()
-        wanted: list[tuple[str, str, PartitionMapping | None, Any, bool]] = []
+        wanted: list[tuple[str, Reference, Any, bool]] = []
         if asset.kind == "sql":
             # DuckDB does not tell upper from lower case, and neither may two names of assets.
             inputs = {name.lower(): reference for name, reference in asset.inputs.items()}
             for table in tables_of(asset.sql):
                 given = inputs.get(table.lower())
-                name = given.asset if given else self._spelled(table, assets)
-                mapping = given.mapping if given else None
-                wanted.append((table, name, mapping, inspect.Parameter.empty, True))
-        wanted += [
-            (p.name, p.reference.asset, p.reference.mapping, p.annotation, True)
-            for p in signature.inputs
-        ]
-        wanted += [(r.asset, r.asset, r.mapping, None, False) for r in asset.depends_on]
+                reads = given or Reference(self._spelled(table, assets))
+                wanted.append((table, reads, inspect.Parameter.empty, True))
+        wanted += [(p.name, p.reference, p.annotation, True) for p in signature.inputs]
+        wanted += [(r.asset, r, None, False) for r in asset.depends_on]
         if asset.kind == "source" and wanted:
             self.problem(
                 asset,
-                f"Source {asset.name!r} reads {wanted[0][1]!r}, but a source is not built.",
+                f"Source {asset.name!r} reads {wanted[0][1].asset!r}, but a source is not built.",
                 "Make it an asset, or take only the partition and the context.",
             )
             return ()
@@ -403,10 +402,11 @@ class _Builder:
     def _input(
         self,
         asset: Asset,
-        item: tuple[str, str, PartitionMapping | None, Any, bool],
+        item: tuple[str, Reference, Any, bool],
         assets: Mapping[str, Asset],
     ) -> Input | None:
-        name, upstream_name, mapping, annotation, data = item
+        name, reference, annotation, data = item
+        upstream_name, mapping = reference.asset, reference.mapping
         upstream = assets.get(upstream_name)
         if upstream is None and self.found.incomplete:
             return None
@@ -436,7 +436,8 @@ class _Builder:
             return None
         if data and asset.kind == "python" and upstream.kind != "source":
             self._check_annotation(asset, name, annotation)
-        return Input(name, upstream_name, chosen, annotation, data)
+        policy = reference.required or asset.required or ALL
+        return Input(name, upstream_name, chosen, annotation, data, policy)
 
     def _excused(self, mapping: object, *definitions: PartitionsDefinition) -> bool:
         """Whether what does not fit is, or holds, only a stand-in."""

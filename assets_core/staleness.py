@@ -411,20 +411,21 @@ def _spread(
     mask: np.ndarray | None,
 ) -> None:
     """Set ``may`` and ``absent`` out of the upstream ops, then along the op's own past."""
-    own_past: list[Edge] = []
+    own_past: list[tuple[Input, Edge]] = []
     for read in op.inputs:
         edge = wiring.edge(op, read)
         if edge.short is not None:
             found.absent |= edge.short
         if read.asset in op.outputs:
-            own_past.append(edge)
+            own_past.append((read, edge))
             continue
         upstream = done[wiring.graph.op_of[read.asset].name]
-        if upstream.reasons.any() or upstream.may.any():
-            found.may |= edge.any(upstream.stale)
         gone = (facts.assets[read.asset].id == 0) & (~upstream.stale | upstream.absent)
+        if upstream.reasons.any() or upstream.may.any():
+            # What is done without, and does not come, changes nothing.
+            found.may |= edge.any(upstream.stale if read.require.is_all else upstream.stale & ~gone)
         if gone.any():
-            found.absent |= edge.any(gone)
+            found.absent |= lacks(read, edge, gone, facts.spaces[read.asset])
         if upstream.blind is not None:
             unseen = edge.any(upstream.blind) & (mask if mask is not None else True)
             found.blind = unseen if found.blind is None else found.blind | unseen
@@ -432,29 +433,62 @@ def _spread(
             found.may |= unseen
     if mask is not None:
         found.may &= mask
-    for edge in own_past:
-        _scan(edge, found, mask)
+    for read, edge in own_past:
+        _scan(read, edge, facts, found, mask)
 
 
-def _scan(edge: Edge, found: Assessment, mask: np.ndarray | None) -> None:
+def lacks(read: Input, edge: Edge, gone: np.ndarray, up: KeySpace) -> np.ndarray:
+    """Which partitions miss more through an input than its policy lets them, bool.
+
+    ``gone`` marks the upstream partitions that are not there and will not come.
+    """
+    policy = read.require
+    if policy.is_all:
+        return edge.any(gone)
+    missing = edge.count(gone)
+    if policy.rule is None:
+        expected = edge.count(np.ones(edge.n_up, bool))
+        found: np.ndarray = (missing > 0) & (expected - missing < policy.least(expected))
+        return found
+    short = missing > 0
+    for ordinal in np.flatnonzero(short).tolist():
+        short[ordinal] = not is_enough(read, edge, ordinal, gone, up)
+    return short
+
+
+def is_enough(read: Input, edge: Edge, ordinal: int, gone: np.ndarray, up: KeySpace) -> bool:
+    """`lacks` of one partition, the other way around."""
+    at = edge.upstream(ordinal)
+    left = at[~gone[at]]
+    if read.require.rule is None:
+        return len(left) >= int(read.require.least(np.array(len(at))))
+    return read.require.holds(up.keys(left), up.keys(at))
+
+
+def _scan(
+    read: Input, edge: Edge, facts: Facts, found: Assessment, mask: np.ndarray | None
+) -> None:
     """Carry staleness forward along an op's own past, in order of partitions."""
-    stale, absent = found.stale, found.absent
-    first = np.flatnonzero(stale | absent)
+    there, strict = facts.assets[read.asset].id != 0, read.require.is_all
+    first = np.flatnonzero(found.stale | found.absent)
     if not len(first):
         return
-    stale_list, absent_list = stale.tolist(), absent.tolist()
-    may, allowed = found.may, mask
-    for i in range(int(first[0]) + 1, len(stale_list)):
-        if allowed is not None and not allowed[i]:
+    gone = ~there & (~found.stale | found.absent)
+    stale, missing = found.stale.tolist(), (found.absent | gone if strict else gone).tolist()
+    may, absent = found.may, found.absent
+    for i in range(int(first[0]), len(stale)):
+        if mask is not None and not mask[i]:
             continue
         bounds = edge.bounds(i)
-        lo, hi = bounds if bounds is not None else (0, 0)
-        window = range(lo, hi) if bounds is not None else edge.upstream(i).tolist()
-        if any(stale_list[j] for j in window):
-            may[i] = True
-            stale_list[i] = True
-        if any(absent_list[j] for j in window) and stale_list[i]:
-            absent[i] = absent_list[i] = True
+        window = range(*bounds) if bounds is not None else edge.upstream(i).tolist()
+        if any(stale[j] and (strict or not missing[j]) for j in window):
+            may[i] = stale[i] = True
+        if not stale[i] or not any(missing[j] for j in window):
+            continue
+        if strict or not is_enough(read, edge, i, gone, facts.spaces[read.asset]):
+            absent[i] = True
+            gone[i] = not there[i]
+            missing[i] = strict or not there[i]
 
 
 # --------------------------------------------------------------------------------------------

@@ -15,7 +15,17 @@ ROOT = Path(__file__).parent.parent
 # Top to bottom, as docs/architecture.md draws it. A package's line stands for its modules.
 LAYERS = (
     ("cli", "__main__", "testing"),
-    ("project", "backfills", "loading", "configuring", "coding", "planfile", "reading", "recalling", "settings"),
+    (
+        "project",
+        "backfills",
+        "loading",
+        "configuring",
+        "coding",
+        "planfile",
+        "reading",
+        "recalling",
+        "settings",
+    ),
     ("execute", "observe", "state"),
     ("plan",),
     ("staleness",),

@@ -26,7 +26,7 @@ PUBLIC = {
     *("static", "dynamic", "product", "UNPARTITIONED", "Partition", "Partitions", "Batch"),
     # mappings
     *("identity", "overlap", "lag", "last", "window", "all_partitions", "latest", "mapped"),
-    "by_dimension",
+    *("by_dimension", "require"),
     # checks
     *("not_null", "unique", "row_count", "in_range", "accepted_values", "freshness_of_column"),
     *("check", "Check", "checks"),

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plan": ("plan", "plan", "What would run, and why."),
     "materialize": ("materialize", "materialize", "Build what is stale, and nothing else."),
     "observe": ("observe", "observe", "Look at the sources, and record what moved."),
+    "backfill": ("backfill", "backfill", "Build many partitions: paused, resumed, continued."),
     "status": ("status", "status", "Every asset's partitions at a glance."),
     "runs": ("runs", "runs", "Recorded runs, or one run in full."),
     "logs": ("runs", "logs", "What the steps of a run printed and logged."),

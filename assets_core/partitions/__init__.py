@@ -36,11 +36,13 @@ from assets_core.partitions.mappings import (
     table,
     window,
 )
+from assets_core.partitions.requiring import ALL, Require, require
 from assets_core.partitions.selection import PartitionSelection, parse_selection
 from assets_core.partitions.several import Partitions
 from assets_core.partitions.spaces import KeySpace, Partition
 
 __all__ = [
+    "ALL",
     "UNPARTITIONED",
     "Edge",
     "KeySpace",
@@ -49,6 +51,7 @@ __all__ = [
     "PartitionSelection",
     "Partitions",
     "PartitionsDefinition",
+    "Require",
     "all_partitions",
     "by_dimension",
     "canonical_key",
@@ -68,6 +71,7 @@ __all__ = [
     "product",
     "quarterly",
     "quote_identifier",
+    "require",
     "safe_path_part",
     "static",
     "table",

@@ -49,6 +49,8 @@ SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
         "blocked": list,
         "resume": str,
     },
+    ("backfill", "list"): {"backfills": list},
+    ("observe",): {"counts": dict, "sources": list, "errors": list},
     ("status",): {
         "now": str,
         "counts": dict,

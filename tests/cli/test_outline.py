@@ -12,16 +12,25 @@ from assets_core.cli.app import COMMANDS, command
 from cli.shop import REPOSITORY, Command, environment
 
 PROMISED = [
-    *("list", "show", "plan", "materialize", "status", "runs", "logs", "lineage", "history"),
-    *("rejects", "partitions", "freshness", "accept", "repair", "compact", "doctor", "init"),
+    *("list", "show", "plan", "materialize", "observe", "backfill", "status", "runs", "logs"),
+    *("lineage", "history", "rejects", "partitions", "freshness", "accept", "repair", "compact"),
+    *("doctor", "init"),
 ]
 
 OPTIONS = {
     "materialize": (
-        "--partition --partitions --select -s --force --resume --dry-run --fail-fast --jobs -j "
-        "--executor --include-open --config --allow-schema-change --yes -y --json"
+        "--partition --partitions --select -s --force --resume --plan --dry-run --fail-fast "
+        "--jobs -j --executor --include-open --config --allow-schema-change --yes -y --json"
     ),
-    "plan": "--partition --partitions --select -s --force --include-open --config --json",
+    "plan": (
+        "--partition --partitions --select -s --force --include-open --config --explain -o --each "
+        "--json"
+    ),
+    "observe": "--json",
+    "backfill": (
+        "--partition --partitions --select -s --reprocess --order --jobs -j --priority --pin-code "
+        "--max-failures --max-cost --dry-run --yes -y --json"
+    ),
     "status": "--select --json",
     "lineage": "--downstream --depth --json",
     "repair": "--verify --json",

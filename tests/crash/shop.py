@@ -10,6 +10,7 @@ import os
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from assets_core.asset import Definitions, Retry, asset, source
 from assets_core.execute.context import Context
-from assets_core.partitions import Partition, daily
+from assets_core.partitions import Partition, Partitions, daily
 from io_managers import DuckDBTables, Memory, ParquetFiles
 
 FIRST = date(2024, 1, 1)
@@ -51,6 +52,26 @@ def totals(orders: pa.Table, partition: Partition, context: Context) -> pa.Table
     return orders.append_column("doubled", pc.multiply(orders["id"], 2))
 
 
+def orders_of_days(landing: dict[str, Path], range_: Partitions, context: Context) -> pa.Table:
+    """What ``orders`` makes of each of these days, in one call."""
+    made = []
+    for key, file in landing.items():
+        generation, rows = (int(word) for word in file.read_text().split()[:2])
+        note_call(context.resources["root"], f"orders {key} {generation}")
+        made.append(table(generation, rows).append_column("day", [[key] * rows]))
+    assert [*landing] == [*range_.keys]
+    return pa.concat_tables(made)
+
+
+def totals_of_days(orders: pa.Table, range_: Partitions, context: Context) -> pa.Table:
+    """The rows of these days once more; no day may come in two versions."""
+    for key in range_.keys:
+        note_call(context.resources["root"], f"totals {key}")
+        generations = orders.filter(pc.field("day") == key)["generation"].unique().to_pylist()
+        assert len(generations) <= 1, f"a torn input: generations {generations}"
+    return orders.append_column("doubled", pc.multiply(orders["id"], 2))
+
+
 def table(generation: int, rows: int) -> pa.Table:
     """What ``orders`` makes of a raw file: rows whose noise takes room in any encoding."""
     noise = np.random.default_rng(generation).integers(0, 2**62, rows)
@@ -71,13 +92,21 @@ def note_call(root: Path, text: str) -> None:
 
 
 def make(root: Path, store: str, days: int, *, executor: str | None = None) -> Definitions:
-    """The pipeline on ``store``, over ``days`` days."""
+    """The pipeline on ``store``, over ``days`` days; with SHOP_BATCH=1 by calls for all days."""
     partitions = daily(FIRST.isoformat(), end=(FIRST + timedelta(days)).isoformat())
+    ranged = {"partitions": partitions, "partition_column": "day", "batch": True}
+    single: list[Any] = [
+        asset(partitions=partitions, executor=executor)(orders),
+        asset(partitions=partitions, retry=Retry(0))(totals),
+    ]
+    together: list[Any] = [
+        asset(name="orders", executor=executor, **ranged)(orders_of_days),
+        asset(name="totals", retry=Retry(0), **ranged)(totals_of_days),
+    ]
     return Definitions(
         [
             source(partitions=partitions)(landing),
-            asset(partitions=partitions, executor=executor)(orders),
-            asset(partitions=partitions, retry=Retry(0))(totals),
+            *(together if os.environ.get("SHOP_BATCH") else single),
         ],
         io_managers={"default": STORES[store]()},
         resources={"root": root},

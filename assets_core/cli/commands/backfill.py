@@ -1,0 +1,264 @@
+"""`assets backfill`: work over many partitions that outlives the command that began it."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assets_core.cli import options
+from assets_core.cli.commands.materialize import ask
+from assets_core.cli.commands.plan import print_plan, told_as_json
+from assets_core.cli.completing import complete_selection
+from assets_core.cli.screen import Cell, Screen, print_json, stderr, stdout
+from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
+from assets_core.errors import UsageError
+from assets_core.observe.format import count, human_duration, human_time
+
+if TYPE_CHECKING:
+    from assets_core.backfills import Progress
+    from assets_core.plan import Plan
+    from assets_core.project import Project
+
+ACTIONS = ("list", "show", "pause", "resume", "cancel", "retry-failed")
+_STYLES = {
+    "running": "cyan",
+    "paused": "yellow",
+    "interrupted": "yellow",
+    "failed": "bold red",
+    "done": "green",
+    "cancelled": "dim",
+}
+
+
+class Reprocess(Enum):
+    """Which partitions of the selection are built."""
+
+    stale = "stale"
+    missing = "missing"
+    failed = "failed"
+    all = "all"
+
+
+class Order(Enum):
+    """Where in time a backfill begins."""
+
+    oldest = "oldest"
+    newest = "newest"
+
+
+def backfill(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SELECTION | ACTION [ID]",
+            help="Which assets, as for materialize; or list, show, pause, resume, cancel, "
+            "retry-failed, with a backfill's id.",
+            autocompletion=complete_selection,
+            show_default=False,
+        ),
+    ] = None,
+    select: options.Select = None,
+    partition: options.Partition = None,
+    partitions: options.Partitions = None,
+    reprocess: Annotated[
+        Reprocess, typer.Option("--reprocess", help="What of the selection is built.")
+    ] = Reprocess.stale,
+    order: Annotated[
+        Order, typer.Option("--order", help="Where in time it begins.")
+    ] = Order.oldest,
+    jobs: options.Jobs = None,
+    priority: Annotated[
+        int, typer.Option("--priority", help="Other runs have 0; whoever is higher goes first.")
+    ] = -10,
+    pin_code: Annotated[
+        bool, typer.Option("--pin-code", help="Refuse to go on once the code has changed.")
+    ] = False,
+    max_failures: Annotated[
+        int, typer.Option("--max-failures", min=0, help="So many failed steps stop it; 0: none do.")
+    ] = 0,
+    max_cost: Annotated[
+        str,
+        typer.Option(
+            "--max-cost",
+            metavar="COST",
+            help="Refuse what is expected to take more: '2h', '500 GB', '1000000 rows'.",
+            show_default=False,
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and store nothing.")
+    ] = False,
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Build many partitions, to be paused, resumed, and continued after a crash.
+
+    The backfill is stored, then executed here; what other runs want goes first. An asset that is
+    named like an action is selected with --select.
+    """
+    from assets_core.backfills import Wish
+
+    action = words[0] if words and words[0] in ACTIONS else ""
+    with project(ctx) as loaded:
+        if action:
+            _act(loaded, action, (words or [])[1:], jobs=jobs, as_json=as_json)
+            return
+        assets, keys = options.both(words, select), options.both(partition, partitions)
+        wish = Wish(
+            select=tuple(assets) if assets is not None else None,
+            partitions=tuple(keys) if keys is not None else None,
+            reprocess=reprocess.value,
+            order=order.value,
+            jobs=jobs,
+            priority=priority,
+            pin_code=pin_code,
+            max_failures=max_failures,
+            max_cost=max_cost,
+        )
+        made = loaded.backfills.plan(wish)
+        say_recovered(loaded)
+        say_code_warnings(loaded)
+        many = jobs or loaded.settings.jobs
+        if dry_run:
+            print_json(told_as_json(made, many)) if as_json else print_plan(stdout(), made, many)
+            fail_unseen(made)
+            return
+        if made.idle:
+            _nothing(as_json, f"Nothing to do: nothing selected is {reprocess.value}.")
+            return
+        if keys is None:
+            ask(made, "Backfill", len(made), yes=yes, quiet=as_json, jobs=many)
+        one = loaded.backfills.begin(wish, made)
+        if not as_json:
+            stdout().line(f"Backfill {one.id}: {count(one.total, 'asset partition')}")
+        code = _proceed(loaded, one.id, made, jobs=jobs, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def _nothing(as_json: bool, text: str) -> None:
+    print_json({"backfill": None, "total": 0}) if as_json else stdout().line(text, "green")
+
+
+def _act(
+    loaded: Project, action: str, words: list[str], *, jobs: int | None, as_json: bool
+) -> None:
+    if action == "list":
+        _list(loaded, as_json)
+        return
+    if len(words) != 1:
+        raise UsageError(
+            f"'assets backfill {action}' takes the id of one backfill.",
+            hint="See: assets backfill list",
+        )
+    (backfill_id,) = words
+    backfills = loaded.backfills
+    if action in ("pause", "cancel"):
+        change = backfills.pause if action == "pause" else backfills.cancel
+        backfill_id = change(backfill_id).id
+    if action in ("show", "pause", "cancel"):
+        _show(backfills.progress(backfill_id), as_json)
+        return
+    one = backfills.get(backfill_id)
+    changed = backfills.changed(one)
+    made = backfills.left(one.id, failed_only=action == "retry-failed")
+    if changed:
+        stderr().line(f"The code of {', '.join(changed)} has changed since it was begun.", "yellow")
+    if made.idle:
+        if action == "resume":
+            backfills.proceed(one.id, made)
+        _nothing(as_json, f"Nothing is left of backfill {one.id}.")
+        return
+    raise typer.Exit(_proceed(loaded, one.id, made, jobs=jobs, as_json=as_json))
+
+
+def _proceed(
+    loaded: Project, backfill_id: str, made: Plan, *, jobs: int | None, as_json: bool
+) -> int:
+    """Execute it under a progress display; the exit code."""
+    from assets_core.cli.progress import watching
+    from assets_core.cli.stopping import two_steps
+    from assets_core.cli.summary import print_summary
+
+    sys.stdout.flush()
+    with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
+        result = loaded.backfills.proceed(backfill_id, made, on_event=on_event, jobs=jobs)
+    now = loaded.backfills.progress(backfill_id)
+    if as_json:
+        print_json({**now.to_dict(), "run": result.to_dict()})
+    elif result.run_id:
+        print_summary(stdout(), loaded, made, result, watched)
+        _print_progress(stdout(), now)
+    if result.exit_code == 0 and now.state in ("paused", "cancelled"):
+        return 1
+    return result.exit_code
+
+
+def _list(loaded: Project, as_json: bool) -> None:
+    found = loaded.backfills.all()
+    if as_json:
+        print_json({"backfills": [one.to_dict() for one in found]})
+        return
+    screen = stdout()
+    if not found:
+        screen.line(
+            "There are no backfills. Begin one: assets backfill SELECTION --partitions A..B"
+        )
+        return
+    rows: list[list[Cell]] = [
+        [
+            (one.backfill.id, "bold"),
+            (one.state, _STYLES.get(one.state, "")),
+            human_time(one.backfill.created),
+            f"{one.done:,}",
+            f"{one.left:,}",
+            (f"{one.failed:,}", "red") if one.failed else ("·", "dim"),
+            _selection(one),
+        ]
+        for one in found
+    ]
+    screen.table(["backfill", "status", "begun", "done", "left", "failed", "what"], rows)
+
+
+def _selection(one: Progress) -> str:
+    told = one.backfill.options
+    words = [*(told["select"] or ["everything"]), *(told["partitions"] or [])]
+    return " ".join([*words, told["reprocess"]])
+
+
+def _show(one: Progress, as_json: bool) -> None:
+    if as_json:
+        print_json(one.to_dict())
+        return
+    screen = stdout()
+    note = f" ({one.backfill.note})" if one.backfill.note else ""
+    status = screen.paint(one.state, _STYLES.get(one.state, ""))
+    screen.line(f"Backfill {one.backfill.id}: {status}{note}")
+    screen.line(
+        f"  {_selection(one)}; begun {human_time(one.backfill.created)} by {one.backfill.by}"
+    )
+    rows: list[list[Cell]] = [
+        [(name, "bold"), f"{done:,}", f"{max(total - done - failed, 0):,}", f"{failed:,}"]
+        for name, (total, done, failed) in one.by_asset.items()
+    ]
+    screen.table(["asset", "done", "left", "failed"], rows, right=range(1, 4), indent=2)
+    _print_progress(screen, one)
+
+
+def _print_progress(screen: Screen, one: Progress) -> None:
+    left = f"{one.left:,} left" if one.left else "nothing left"
+    failed = f", {one.failed:,} failed" if one.failed else ""
+    rate = f", {one.rate:,.1f} a second" if one.rate and one.state == "running" else ""
+    when = one.seconds_left if one.state == "running" else None
+    eta = f", about {human_duration(when)} to go" if when else ""
+    screen.line(f"Backfill {one.backfill.id}: {one.done:,} done, {left}{failed}{rate}{eta}")
+    if one.state in ("paused", "interrupted", "failed"):
+        screen.line(
+            f"Go on with: {screen.paint(f'assets backfill resume {one.backfill.id}', 'bold')}"
+        )
+    if one.failed:
+        retry = screen.paint(f"assets backfill retry-failed {one.backfill.id}", "bold")
+        screen.line(f"Only what failed: {retry}")
