@@ -325,8 +325,12 @@ class Batching:
             if isinstance(one, Outcome)
         ]
         if good:
-            took = (time.time_ns() // 1000 - good[0][1].started) / 1e6 / len(steps)
-            before = engine._step_seconds
+            # What one of them took is its share, so that sums and estimates hold.
+            now = time.time_ns() // 1000
+            share = (now - good[0][1].started) // len(steps)
+            for _, one in good:
+                one.started = now - share
+            took, before = share / 1e6, engine._step_seconds
             engine._step_seconds = 0.9 * before + 0.1 * took if before else took
         sealing = _Sealing([[] for _ in good])
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from assets_core.cli.completing import complete_run
 from assets_core.cli.screen import print_json, stderr, stdout
 from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
 from assets_core.errors import UsageError
-from assets_core.observe.format import count, reference
+from assets_core.observe.format import count
 
 if TYPE_CHECKING:
     from assets_core.execute.result import RunResult
@@ -256,6 +257,8 @@ def accept(
             screen.line(f"Nothing to accept: {why}.", "green")
             return
         screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
-        screen.lines(f"  {reference(asset, key)}" for asset, key in accepted[:20])
-        if len(accepted) > 20:
-            screen.line(f"  and {len(accepted) - 20:,} more")
+        from assets_core.cli.summary import key_ranges
+
+        spaces = loaded.spaces()
+        for asset, each in groupby(accepted, key=lambda one: one[0]):
+            screen.line(f"  {asset} {key_ranges(spaces[asset], [key for _, key in each])}")
