@@ -23,6 +23,7 @@ from assets_core.errors import PlanMovedError, UsageError
 from assets_core.execute.engine import Control, StepEvent
 from assets_core.execute.result import RunResult
 from assets_core.execute.running import execute_plan
+from assets_core.observe.format import human_duration
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
 from assets_core.records import Backfill, BackfillStatus, Run
@@ -100,6 +101,18 @@ class Progress:
     def seconds_left(self) -> float | None:
         """At the rate of the newest run."""
         return self.left / self.rate if self.rate and self.left else None
+
+    @property
+    def title(self) -> str:
+        """``Backfill b12ab34: 120 done, 240 left, 2 failed, 8.1 a second, about 30 s to go``."""
+        text = f"Backfill {self.backfill.id}: {self.done:,} done, "
+        text += f"{self.left:,} left" if self.left else "nothing left"
+        text += f", {self.failed:,} failed" if self.failed else ""
+        if self.state != "running":
+            return text
+        text += f", {self.rate:,.1f} a second" if self.rate else ""
+        when = self.seconds_left
+        return text + (f", about {human_duration(when)} to go" if when else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -322,6 +335,11 @@ class Backfills:
         """Every backfill of the environment, newest first."""
         found = self._state.backfills(self._project.environment)
         return [self._progress(one) for one in found]
+
+    def open(self) -> list[Progress]:
+        """Those that are neither done nor cancelled."""
+        found = self._state.backfills(self._project.environment)
+        return [self._progress(one) for one in found if one.status in _OPEN]
 
     def progress(self, backfill_id: str) -> Progress:
         """How one stands."""

@@ -156,6 +156,16 @@ def test_however_often_it_is_paused_everything_is_built_once(
     project.close()
 
 
+def test_a_paused_run_was_interrupted_and_did_not_fail(world: World) -> None:
+    wish = Wish(partitions=(RANGE,))
+    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    result = world.project.backfills.proceed(one.id, on_event=world.pausing_after(4, []))
+    assert (result.status, result.exit_code) == ("interrupted", 130)
+    run = world.project.run(result.run_id)
+    assert (run.status, run.note) == ("interrupted", "the backfill was paused")
+    assert [each.state for each in world.project.backfills.open()] == ["paused"]
+
+
 def test_what_another_run_has_built_is_not_built_again(world: World) -> None:
     wish = Wish(partitions=(RANGE,), reprocess="all")
     one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))

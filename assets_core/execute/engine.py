@@ -149,6 +149,7 @@ class Engine:
         self.options = options
         self.tally = Tally()
         self.stopped = ""
+        self.interrupted = False
         self.left_behind = False  # an attempt failed: it may have left something staged
         self._own_ids: set[int] = set()
         self._unexposed: dict[str, set[str]] = {}
@@ -317,6 +318,7 @@ class Engine:
             return
         told = self.options.control()
         if told.stop:
+            self.interrupted = True
             self.stop(told.stop)
         with self._lock:
             if self._held and not told.hold:

@@ -88,7 +88,7 @@ def execute_plan(
                 on_event,
             )
             tally = engine.execute()
-        status = _status(tally, engine.stopped)
+        status = _status(tally, engine)
     except KeyboardInterrupt:
         status = "interrupted"
     except BaseException:
@@ -117,9 +117,11 @@ def execute_plan(
     )
 
 
-def _status(tally: Tally, stopped: str) -> RunStatus:
-    if tally.failures or stopped:
+def _status(tally: Tally, engine: Engine) -> RunStatus:
+    if tally.failures or (engine.stopped and not engine.interrupted):
         return "failed"
+    if engine.interrupted:
+        return "interrupted"
     return "blocked" if tally.blocked else "done"
 
 

@@ -58,8 +58,10 @@ SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("runs",): {
         "runs": [
-            "run environment status started finished seconds counts command host pid note",
-        ]
+            "run environment status started finished seconds counts command host pid note "
+            "priority backfill",
+        ],
+        "backfills": list,
     },
     ("runs", "latest"): {
         "run": str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
@@ -13,15 +14,17 @@ from assets_core.cli.commands.materialize import ask
 from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_selection
 from assets_core.cli.screen import Cell, Screen, print_json, stderr, stdout
-from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
+from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
 from assets_core.errors import UsageError
-from assets_core.observe.format import count, human_duration, human_time
+from assets_core.observe.format import count, human_time
 
 if TYPE_CHECKING:
     from assets_core.backfills import Progress
     from assets_core.plan import Plan
     from assets_core.project import Project
+    from assets_core.records import Backfill
 
+_NICE = 10
 ACTIONS = ("list", "show", "pause", "resume", "cancel", "retry-failed")
 _STYLES = {
     "running": "cyan",
@@ -105,7 +108,7 @@ def backfill(
     action = words[0] if words and words[0] in ACTIONS else ""
     with project(ctx) as loaded:
         if action:
-            _act(loaded, action, (words or [])[1:], jobs=jobs, as_json=as_json)
+            _act(ctx, loaded, action, (words or [])[1:], jobs=jobs, as_json=as_json)
             return
         assets, keys = options.both(words, select), options.both(partition, partitions)
         wish = Wish(
@@ -133,9 +136,22 @@ def backfill(
         if keys is None:
             ask(made, "Backfill", len(made), yes=yes, quiet=as_json, jobs=many)
         one = loaded.backfills.begin(wish, made)
+        command = line_of(
+            ctx,
+            "backfill",
+            [
+                ("--select", assets or []),
+                ("--partition", partition or []),
+                ("--partitions", partitions or []),
+                ("--reprocess", reprocess.value),
+                ("--order", order.value),
+                ("--priority", str(priority)),
+                ("--jobs", jobs),
+            ],
+        )
         if not as_json:
             stdout().line(f"Backfill {one.id}: {count(one.total, 'asset partition')}")
-        code = _proceed(loaded, one.id, made, jobs=jobs, as_json=as_json)
+        code = _proceed(loaded, one, made, command, jobs=jobs, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -144,7 +160,13 @@ def _nothing(as_json: bool, text: str) -> None:
 
 
 def _act(
-    loaded: Project, action: str, words: list[str], *, jobs: int | None, as_json: bool
+    ctx: typer.Context,
+    loaded: Project,
+    action: str,
+    words: list[str],
+    *,
+    jobs: int | None,
+    as_json: bool,
 ) -> None:
     if action == "list":
         _list(loaded, as_json)
@@ -172,11 +194,12 @@ def _act(
             backfills.proceed(one.id, made)
         _nothing(as_json, f"Nothing is left of backfill {one.id}.")
         return
-    raise typer.Exit(_proceed(loaded, one.id, made, jobs=jobs, as_json=as_json))
+    command = line_of(ctx, f"backfill {action} {one.id}", [("--jobs", jobs)])
+    raise typer.Exit(_proceed(loaded, one, made, command, jobs=jobs, as_json=as_json))
 
 
 def _proceed(
-    loaded: Project, backfill_id: str, made: Plan, *, jobs: int | None, as_json: bool
+    loaded: Project, one: Backfill, made: Plan, command: str, *, jobs: int | None, as_json: bool
 ) -> int:
     """Execute it under a progress display; the exit code."""
     from assets_core.cli.progress import watching
@@ -184,16 +207,18 @@ def _proceed(
     from assets_core.cli.summary import print_summary
 
     sys.stdout.flush()
+    if one.options["priority"] < 0 and hasattr(os, "nice"):
+        os.nice(_NICE)  # nor take the processors from those who go first, who are starting up
     with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
-        result = loaded.backfills.proceed(backfill_id, made, on_event=on_event, jobs=jobs)
-    now = loaded.backfills.progress(backfill_id)
+        result = loaded.backfills.proceed(
+            one.id, made, on_event=on_event, jobs=jobs, command=command
+        )
+    now = loaded.backfills.progress(one.id)
     if as_json:
         print_json({**now.to_dict(), "run": result.to_dict()})
     elif result.run_id:
         print_summary(stdout(), loaded, made, result, watched)
         _print_progress(stdout(), now)
-    if result.exit_code == 0 and now.state in ("paused", "cancelled"):
-        return 1
     return result.exit_code
 
 
@@ -249,12 +274,7 @@ def _show(one: Progress, as_json: bool) -> None:
 
 
 def _print_progress(screen: Screen, one: Progress) -> None:
-    left = f"{one.left:,} left" if one.left else "nothing left"
-    failed = f", {one.failed:,} failed" if one.failed else ""
-    rate = f", {one.rate:,.1f} a second" if one.rate and one.state == "running" else ""
-    when = one.seconds_left if one.state == "running" else None
-    eta = f", about {human_duration(when)} to go" if when else ""
-    screen.line(f"Backfill {one.backfill.id}: {one.done:,} done, {left}{failed}{rate}{eta}")
+    screen.line(one.title)
     if one.state in ("paused", "interrupted", "failed"):
         screen.line(
             f"Go on with: {screen.paint(f'assets backfill resume {one.backfill.id}', 'bold')}"

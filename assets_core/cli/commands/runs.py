@@ -61,11 +61,18 @@ def runs(
         if run is not None:
             _one_run(loaded, loaded.run(run), as_json=as_json)
             return
-        found = loaded.runs(limit)
+        found, working = loaded.runs(limit), loaded.backfills.open()
         if as_json:
-            print_json({"runs": [run_dict(each) for each in found]})
-        else:
-            _print_runs(stdout(), found)
+            print_json(
+                {
+                    "runs": [run_dict(each) for each in found],
+                    "backfills": [one.to_dict() for one in working],
+                }
+            )
+            return
+        _print_runs(stdout(), found)
+        for one in working:
+            stdout().line(one.title if one.state == "running" else f"{one.title} ({one.state})")
 
 
 def run_dict(run: Run) -> dict[str, Any]:
@@ -82,6 +89,8 @@ def run_dict(run: Run) -> dict[str, Any]:
         "host": run.host,
         "pid": run.pid,
         "note": run.note,
+        "priority": run.priority,
+        "backfill": run.backfill or None,
     }
 
 
