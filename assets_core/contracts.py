@@ -17,6 +17,7 @@ from assets_core.records import (
     Backfill,
     BackfillStatus,
     Code,
+    Invalidation,
     Materialization,
     Measured,
     Receipt,
@@ -313,6 +314,18 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class Invalidate:
+    """Declare what is recorded of partitions stale. Result: the id it is recorded under.
+
+    ``space`` tells which partitions of now its ranges cover. Of those that are being built at the
+    moment also what comes of it is stale: it was begun before.
+    """
+
+    what: Invalidation
+    space: KeySpace
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Give leases back without publishing: ``(asset, partition, token)``. Result: None."""
 
@@ -356,7 +369,7 @@ class Finish:
     unswept: bool = False
 
 
-Operation = Acquire | Publish | Withdraw | Release | Note | Beat | Finish
+Operation = Acquire | Publish | Withdraw | Invalidate | Release | Note | Beat | Finish
 
 
 @dataclass(slots=True)
@@ -383,12 +396,13 @@ class Snapshot:
     """Everything a planner needs of the store at one revision (the newest id committed).
 
     ``assets`` has every asset that was asked for, also where nothing is recorded; ``codes`` those
-    that occur.
+    that occur; ``invalidations`` those of these assets (of a tail: those since), oldest first.
     """
 
     revision: int
     assets: dict[str, Columns]
     codes: dict[int, str]
+    invalidations: list[Invalidation] = field(default_factory=list)
 
 
 class StateStore(Protocol):
@@ -444,6 +458,11 @@ class StateStore(Protocol):
         Never what is current, the first of a partition, what lineage of something kept leads to,
         or what a run that is still at work may have read. With ``dry_run`` only counts.
         """
+
+    def invalidations(
+        self, environment: str, asset: str | None = None, *, limit: int | None = None
+    ) -> list[Invalidation]:
+        """What was declared stale, newest first."""
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         """Receipts of materializations, in bulk."""

@@ -194,3 +194,25 @@ class Backfill:
     codes: Mapping[str, str]
     options: Mapping[str, Any]
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """Partitions of an asset that somebody declared stale, whatever is recorded of them.
+
+    It holds for what was recorded before it: for ids smaller than its own. ``ranges`` are
+    inclusive pairs of keys, none for every partition. ``origin`` names what was invalidated when
+    this asset only reads that, and is empty for what was named itself. ``at`` in µs.
+    """
+
+    environment: str
+    asset: str
+    ranges: Sequence[tuple[str, str]]
+    reason: str
+    by: str
+    at: int
+    origin: str = ""
+    id: int = 0
+
+    def __str__(self) -> str:
+        return f"by {self.by}: {self.reason}"

@@ -7,6 +7,7 @@ Pure: no clock, no store. ``windows`` lays out time, ``declaring`` is how users 
 
 from __future__ import annotations
 
+from assets_core.partitions.covering import from_ranges, places, to_ranges
 from assets_core.partitions.declaring import (
     cron_windows,
     daily,
@@ -59,6 +60,7 @@ __all__ = [
     "daily",
     "default_mapping",
     "dynamic",
+    "from_ranges",
     "hourly",
     "identity",
     "lag",
@@ -68,6 +70,7 @@ __all__ = [
     "monthly",
     "overlap",
     "parse_selection",
+    "places",
     "product",
     "quarterly",
     "quote_identifier",
@@ -75,6 +78,7 @@ __all__ = [
     "safe_path_part",
     "static",
     "table",
+    "to_ranges",
     "weekly",
     "window",
     "yearly",

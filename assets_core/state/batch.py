@@ -14,6 +14,7 @@ from assets_core.contracts import (
     Beat,
     Finish,
     Held,
+    Invalidate,
     Lease,
     Note,
     Operation,
@@ -24,7 +25,8 @@ from assets_core.contracts import (
     Withdraw,
 )
 from assets_core.errors import LeaseLostError, StateError
-from assets_core.records import Attempt, Materialization
+from assets_core.partitions import from_ranges
+from assets_core.records import Attempt, Invalidation, Materialization
 
 Place = tuple[int, str]
 """Where a slot is: the number of its asset (in its environment) and the partition."""
@@ -39,6 +41,7 @@ class Slot:
     current: int = 0
     facts: bytes | None = None
     stored: bool = True
+    invalidated: int = 0
     leased: bool = False
     moved: bool = False
 
@@ -74,6 +77,8 @@ class Batch:
     facts: list[tuple[Materialization, int]] = field(default_factory=list)
     attempts: list[tuple[Attempt, int]] = field(default_factory=list)
     withdrawals: list[tuple[int, Place]] = field(default_factory=list)
+    invalidations: dict[int, tuple[int, Invalidation]] = field(default_factory=dict)
+    invalidated_again: dict[int, tuple[Place, int]] = field(default_factory=dict)
     _dead: dict[int, bool] = field(default_factory=dict)
 
     def apply(self, operation: Operation) -> object:
@@ -91,6 +96,8 @@ class Batch:
                 self._note(operation)
             case Withdraw():
                 self._withdraw(operation)
+            case Invalidate():
+                return self._invalidate(operation)
             case Finish():
                 self._finish(operation)
         return None
@@ -113,6 +120,7 @@ class Batch:
         slot.token += 1
         slot.holder = run.number
         slot.leased = True
+        slot.invalidated = 0
         return Lease(asset, partition, slot.token, slot.current, taken_over)
 
     def _free(self, slot: Slot, run: RunState) -> bool:
@@ -151,7 +159,13 @@ class Batch:
         self.revision += 1
         self._move(slot, self.revision, self.packed(fact, self.revision))
         self.facts.append((fact, self.revision))
-        return Published(self.revision)
+        published = Published(self.revision)
+        if operation.lease and slot.invalidated:
+            self.revision += 1
+            place = (self.assets[fact.environment, fact.asset], fact.partition)
+            self.invalidated_again[self.revision] = (place, slot.invalidated)
+            slot.invalidated = 0
+        return published
 
     def _holds(self, slot: Slot, fact: Materialization) -> bool:
         """Law 3."""
@@ -166,6 +180,24 @@ class Batch:
         self._move(slot, 0, None)
         number = self.assets[operation.environment, operation.asset]
         self.withdrawals.append((self.revision, (number, operation.partition)))
+
+    def _invalidate(self, operation: Invalidate) -> int:
+        what, space = operation.what, operation.space
+        self.revision += 1
+        asset = self.assets[what.environment, what.asset]
+        self.invalidations[self.revision] = (asset, what)
+        held = {
+            key: slot
+            for (number, key), slot in self.slots.items()
+            if number == asset and slot.holder is not None
+        }
+        if held:
+            covered = from_ranges(space, what.ranges)
+            for slot, ordinal in zip(held.values(), space.ordinals(list(held)), strict=True):
+                if ordinal >= 0 and covered[ordinal]:
+                    slot.invalidated = self.revision
+                    slot.leased = True
+        return self.revision
 
     def _move(self, slot: Slot, current: int, facts: bytes | None) -> None:
         slot.current = current

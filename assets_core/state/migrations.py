@@ -41,7 +41,18 @@ def _backfills(connection: Connection) -> None:
         connection.exec_driver_sql(text)
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(2, _backfills),)
+def _invalidations(connection: Connection) -> None:
+    for text in (
+        "ALTER TABLE asset_partitions ADD COLUMN invalidated BIGINT",
+        "CREATE TABLE invalidations ( id INTEGER NOT NULL, asset BIGINT NOT NULL,"
+        " ranges TEXT NOT NULL, made BIGINT NOT NULL, made_by TEXT NOT NULL,"
+        " reason TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (id),"
+        " FOREIGN KEY(asset) REFERENCES assets (id) ON DELETE RESTRICT )",
+    ):
+        connection.exec_driver_sql(text)
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, _backfills), Migration(3, _invalidations))
 """Every step since version 1, in order. A step is written in DDL of its own, never in ``tables``:
 those go on changing after it."""
 

@@ -26,7 +26,16 @@ from sqlalchemy import (
 )
 
 from assets_core.contracts import Columns, Lease, Snapshot
-from assets_core.records import Attempt, Backfill, Code, Materialization, Measured, Receipt, Run
+from assets_core.records import (
+    Attempt,
+    Backfill,
+    Code,
+    Invalidation,
+    Materialization,
+    Measured,
+    Receipt,
+    Run,
+)
 from assets_core.state import statements, tables
 from assets_core.state.rows import (
     FACTS,
@@ -36,6 +45,7 @@ from assets_core.state.rows import (
     input_numbers,
     kind_of,
     read_backfill,
+    read_invalidation,
     read_receipt,
     read_run,
     unpack_version,
@@ -115,6 +125,7 @@ def snapshot(
         return found
     numbers = asset_numbers(connection, environment)
     wanted = {numbers[name]: name for name in found.assets if name in numbers}
+    found.invalidations = _invalidated(connection, environment, wanted, since)
     text = json.dumps(sorted(wanted))
     values = (since, since, text) if since else (text,)
     cursor = (_TAIL if since else _WHOLE).run(connection, *values)
@@ -133,10 +144,45 @@ def mark(connection: Connection, revision: int) -> str:
         _log.c.asset, _log.c.partition, _log.c.token, _log.c.finished, func.hex(_log.c.data_version)
     ).where(_log.c.id == revision)
     cleared = select(gone.c.asset, gone.c.partition).where(gone.c.id == revision)
-    found: Sequence[Any] | None = connection.execute(entry).one_or_none()
-    if found is None:
-        found = connection.execute(cleared).one_or_none()
+    marked = tables.invalidations
+    declared = select(marked.c.asset, marked.c.ranges, marked.c.made, marked.c.reason).where(
+        marked.c.id == revision
+    )
+    found: Sequence[Any] | None = None
+    for one in (entry, cleared, declared):
+        if found is None:
+            found = connection.execute(one).one_or_none()
     return json.dumps(list(found)) if found is not None else ""
+
+
+def _invalidated(
+    connection: Connection, environment: str, names: Mapping[int, str], since: int
+) -> list[Invalidation]:
+    """Those of these assets after a revision, oldest first."""
+    marked = tables.invalidations
+    found = select(marked).where(marked.c.id > since).order_by(marked.c.id)
+    return [
+        read_invalidation(row, environment, names[row.asset])
+        for row in connection.execute(found)
+        if row.asset in names
+    ]
+
+
+def invalidations(
+    connection: Connection, environment: str, asset: str | None, limit: int | None
+) -> list[Invalidation]:
+    """Newest first."""
+    assets, marked = tables.assets, tables.invalidations
+    found = (
+        select(marked, assets.c.name)
+        .join_from(marked, assets, assets.c.id == marked.c.asset)
+        .where(assets.c.environment == environment)
+        .order_by(marked.c.id.desc())
+        .limit(limit)
+    )
+    if asset is not None:
+        found = found.where(assets.c.name == asset)
+    return [read_invalidation(row, environment, row.name) for row in connection.execute(found)]
 
 
 _NO_FACTS = bytes(FACTS.size)

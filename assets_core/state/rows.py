@@ -20,6 +20,7 @@ from assets_core.records import (
     CheckOutcome,
     DataKind,
     InputRead,
+    Invalidation,
     Materialization,
     MaterializationKind,
     Receipt,
@@ -359,4 +360,29 @@ def read_backfill(row: Mapping[Any, Any]) -> Backfill:
         codes=json.loads(row["codes"]),
         options=json.loads(row["options"]),
         note=row["note"],
+    )
+
+
+def encode_ranges(ranges: Sequence[tuple[str, str]]) -> str:
+    """Ranges as JSON; a range of one key is that key."""
+    entries = [first if first == last else [first, last] for first, last in ranges]
+    return to_json(entries, "partitions")
+
+
+def invalidation_values(what: Invalidation) -> dict[str, object]:
+    """The columns of ``invalidations`` but for the id and the asset's number."""
+    return {
+        "ranges": encode_ranges(what.ranges),
+        "made": what.at,
+        "made_by": readable(what.by) or "",
+        "reason": readable(what.reason) or "",
+        "origin": plain(what.origin, "asset"),
+    }
+
+
+def read_invalidation(row: Any, environment: str, asset: str) -> Invalidation:
+    """The inverse of :func:`invalidation_values`."""
+    ranges = tuple((r, r) if isinstance(r, str) else (r[0], r[1]) for r in json.loads(row.ranges))
+    return Invalidation(
+        environment, asset, ranges, row.reason, row.made_by, row.made, row.origin, row.id
     )

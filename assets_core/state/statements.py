@@ -102,6 +102,7 @@ def _slots() -> ClauseElement:
         slots.c.token,
         slots.c.holder,
         slots.c.materialization,
+        slots.c.invalidated,
     ).join_from(pairs, slots, and_(slots.c.asset == asset, slots.c.partition == partition))
 
 
@@ -140,8 +141,8 @@ RUNS = Prepared(_runs, ["numbers"])
 COUNT = Prepared(_count, ["new_value", "which"])
 NEWEST_SCHEMA = Prepared(_schema, ["new_schema", "at_id", "than"])
 ADD_SLOT = _inserting(tables.asset_partitions, _columns(tables.asset_partitions))
-MOVE_SLOT = _changing_slots("token", "holder", "materialization", "facts")
-LEASE_SLOT = _changing_slots("token", "holder")
+MOVE_SLOT = _changing_slots("token", "holder", "materialization", "facts", "invalidated")
+LEASE_SLOT = _changing_slots("token", "holder", "invalidated")
 ADD_FACT = _inserting(tables.materializations, _columns(tables.materializations))
 ADD_WITHDRAWAL = _inserting(tables.withdrawals, _columns(tables.withdrawals))
 ADD_ATTEMPT = _inserting(tables.attempts, _columns(tables.attempts, "id"))

@@ -20,6 +20,7 @@ from assets_core.records import (
     Backfill,
     BackfillStatus,
     Code,
+    Invalidation,
     Materialization,
     Measured,
     Receipt,
@@ -116,6 +117,12 @@ class SqlStore:
             with self._database.write() as connection:
                 removed += compacting.remove(connection, gone[start : start + _PIECE])
         return removed, len(entries) - removed
+
+    def invalidations(
+        self, environment: str, asset: str | None = None, *, limit: int | None = None
+    ) -> list[Invalidation]:
+        with self._database.read() as connection:
+            return reading.invalidations(connection, environment, asset, limit)
 
     def receipts(self, ids: Iterable[int]) -> dict[int, Receipt]:
         with self._database.read() as connection:

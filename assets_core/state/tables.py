@@ -113,7 +113,8 @@ Index("runs_running", runs.c.status, sqlite_where=runs.c.status == "running")
 
 # The slot of an asset partition: its lease (token, holder) and its pointer (materialization).
 # Never deleted. ``facts`` repeats what a planner needs of the materialization, packed (see
-# rows.FACTS): a join would make a snapshot four times slower.
+# rows.FACTS): a join would make a snapshot four times slower. ``invalidated`` is the invalidation
+# that came while the lease was held: what is built under it is no newer than that.
 asset_partitions = Table(
     "asset_partitions",
     metadata,
@@ -123,6 +124,7 @@ asset_partitions = Table(
     Column("holder", BigInteger, _references("runs.id")),
     Column("materialization", BigInteger),
     Column("facts", LargeBinary),
+    Column("invalidated", BigInteger),
     sqlite_with_rowid=False,
 )
 Index(
@@ -228,4 +230,18 @@ backfills = Table(
     Column("codes", Text, nullable=False),
     Column("options", Text, nullable=False),
     Column("note", Text, nullable=False),
+)
+
+# Partitions declared stale by somebody, with an id of the log's counter: what was recorded before
+# it is. A row for each asset, not for each partition; ``ranges`` is JSON.
+invalidations = Table(
+    "invalidations",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=False),
+    Column("asset", BigInteger, _references("assets.id"), nullable=False),
+    Column("ranges", Text, nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),
 )

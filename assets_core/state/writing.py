@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, literal, select, update
 
 from assets_core.contracts import (
     Acquire,
     Beat,
     Finish,
+    Invalidate,
     Note,
     Operation,
     Publish,
@@ -34,7 +35,9 @@ from assets_core.state.rows import (
     check_fact,
     encode_checks,
     encode_inputs,
+    encode_ranges,
     fact_row,
+    invalidation_values,
     metadata_json,
     pack_facts,
     plain,
@@ -57,6 +60,7 @@ class Prepared:
     runs: set[str]
     checks: dict[int, str | None]
     extra: dict[int, str | None]
+    invalidated: set[Name] = field(default_factory=set)
 
 
 def prepare(operations: Sequence[Operation]) -> Prepared:
@@ -64,7 +68,7 @@ def prepare(operations: Sequence[Operation]) -> Prepared:
     ready = Prepared(operations, set(), set(), set(), {}, {})
     for operation in operations:
         _prepare_one(operation, ready)
-    ready.names |= {name for name, _ in ready.places}
+    ready.names |= {name for name, _ in ready.places} | ready.invalidated
     return ready
 
 
@@ -86,6 +90,9 @@ def _prepare_one(operation: Operation, ready: Prepared) -> None:
             ready.runs |= {attempt.run for attempt in operation.attempts if attempt.run}
             for attempt in operation.attempts:
                 ready.names.add((attempt.environment, plain(attempt.asset, "asset")))
+        case Invalidate(what=what):
+            plain(what.environment, "environment")
+            ready.invalidated.add((what.environment, plain(what.asset, "asset")))
         case Beat() | Finish():
             ready.runs.add(operation.run)
 
@@ -133,6 +140,8 @@ class Writer:
         numbers = {run: interning.runs.find(connection, run) for run in ready.runs}
         known = {run: number for run, number in numbers.items() if number is not None}
         slots = _slots(connection, ready, assets)
+        if marked := {assets[name] for name in ready.invalidated}:
+            slots = {**_leased_slots(connection, marked), **slots}
         holders = {slot.holder for slot in slots.values() if slot.holder is not None}
         return Batch(
             revision=revision,
@@ -159,6 +168,7 @@ class Writer:
         statements.ADD_WITHDRAWAL.each(
             connection, [(at, *place) for at, place in batch.withdrawals]
         )
+        _write_invalidations(connection, batch)
         self._write_attempts(connection, batch)
         for run in batch.runs.values():
             _write_run(connection, run)
@@ -243,10 +253,27 @@ def _slots(connection: Connection, ready: Prepared, assets: dict[Name, int]) -> 
         return {}
     places = sorted((assets[name], partition) for name, partition in ready.places)
     text = json.dumps(places, separators=(",", ":"))
-    rows = statements.SLOTS.run(connection, text).fetchall()
+    return _read_slots(statements.SLOTS.run(connection, text).fetchall())
+
+
+def _leased_slots(connection: Connection, assets: set[int]) -> dict[Place, Slot]:
+    """The slots of these assets that somebody holds."""
+    slots = tables.asset_partitions
+    found = select(
+        slots.c.asset,
+        slots.c.partition,
+        slots.c.token,
+        slots.c.holder,
+        slots.c.materialization,
+        slots.c.invalidated,
+    ).where(slots.c.holder.is_not(None), slots.c.asset.in_(assets))
+    return _read_slots(connection.execute(found).all())
+
+
+def _read_slots(rows: Iterable[Any]) -> dict[Place, Slot]:
     return {
-        (asset, partition): Slot(token, holder, current or 0)
-        for asset, partition, token, holder, current in rows
+        (asset, partition): Slot(token, holder, current or 0, invalidated=invalidated or 0)
+        for asset, partition, token, holder, current, invalidated in rows
     }
 
 
@@ -261,17 +288,35 @@ def _write_slots(connection: Connection, batch: Batch) -> None:
     statements.ADD_SLOT.each(
         connection,
         [
-            (*at, s.token, s.holder, s.current or None, s.facts)
+            (*at, s.token, s.holder, s.current or None, s.facts, s.invalidated or None)
             for at, s in sorted(batch.new_slots())
         ],
     )
     statements.MOVE_SLOT.each(
         connection,
-        [(s.token, s.holder, s.current or None, s.facts, *at) for at, s in batch.moved_slots()],
+        [
+            (s.token, s.holder, s.current or None, s.facts, s.invalidated or None, *at)
+            for at, s in batch.moved_slots()
+        ],
     )
     statements.LEASE_SLOT.each(
-        connection, [(s.token, s.holder, *at) for at, s in batch.leased_slots()]
+        connection,
+        [(s.token, s.holder, s.invalidated or None, *at) for at, s in batch.leased_slots()],
     )
+
+
+def _write_invalidations(connection: Connection, batch: Batch) -> None:
+    table = tables.invalidations
+    for number, (asset, what) in batch.invalidations.items():
+        values = invalidation_values(what)
+        connection.execute(insert(table).values(id=number, asset=asset, **values))
+    for number, (place, first) in batch.invalidated_again.items():
+        # The same invalidation for what was being built when it was made.
+        ranges = encode_ranges([(place[1], place[1])])
+        kept = (table.c.asset, literal(ranges), table.c.made, table.c.made_by)
+        again = select(literal(number), *kept, table.c.reason, table.c.origin)
+        names = ["id", "asset", "ranges", "made", "made_by", "reason", "origin"]
+        connection.execute(insert(table).from_select(names, again.where(table.c.id == first)))
 
 
 def _write_run(connection: Connection, run: RunState) -> None:
