@@ -73,6 +73,8 @@ class Wish:
             raise UsageError(f"jobs={self.jobs} can't run anything.", hint="At least 1.")
         if self.max_failures < 0:
             raise UsageError(f"max_failures={self.max_failures} is no number of steps.")
+        if self.max_cost:
+            _limit(self.max_cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,14 +524,15 @@ def _check_cost(plan: Plan, limit: str, jobs: int) -> None:
     from assets_core.observe.cost import cost_line, estimate
 
     cost = estimate(plan, jobs)
-    amount, expected = _limit(limit, cost)
+    kind, amount = _limit(limit)
+    total = {"seconds": cost.wall_all, "rows": cost.total.rows, "bytes": cost.total.bytes}
     if cost.unknown:
         raise UsageError(
             "What this costs can't be told: some of it was never built here.",
             facts={"unknown": ", ".join(cost.unknown), "limit": limit},
             hint="Build one partition of each first, or leave out --max-cost.",
         )
-    if expected > amount:
+    if total[kind] > amount:
         raise UsageError(
             f"This is expected to cost more than {limit}.",
             facts={"expected": cost_line(cost)},
@@ -537,15 +540,15 @@ def _check_cost(plan: Plan, limit: str, jobs: int) -> None:
         )
 
 
-def _limit(text: str, cost: Any) -> tuple[float, float]:
-    """A limit as a number, and what is expected of that kind."""
+def _limit(text: str) -> tuple[str, float]:
+    """A limit's kind (``seconds``, ``rows`` or ``bytes``) and amount."""
     found = re.fullmatch(r"\s*([\d_,.]+)\s*(rows?|kb|mb|gb|tb)\s*", text.lower())
     if found is None:
-        return parse_duration(text).total_seconds(), cost.wall_all
+        return "seconds", parse_duration(text).total_seconds()
     number = float(re.sub("[_,]", "", found[1]))
     if found[2].startswith("row"):
-        return number, cost.total.rows
-    return number * _SIZES[found[2]], cost.total.bytes
+        return "rows", number
+    return "bytes", number * _SIZES[found[2]]
 
 
 def _user() -> str:

@@ -207,8 +207,8 @@ def _proceed(
     from assets_core.cli.summary import print_summary
 
     sys.stdout.flush()
-    if one.options["priority"] < 0 and hasattr(os, "nice"):
-        os.nice(_NICE)  # nor take the processors from those who go first, who are starting up
+    if one.options["priority"] < 0:
+        _step_back()
     with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
         result = loaded.backfills.proceed(
             one.id, made, on_event=on_event, jobs=jobs, command=command
@@ -220,6 +220,13 @@ def _proceed(
         print_summary(stdout(), loaded, made, result, watched)
         _print_progress(stdout(), now)
     return result.exit_code
+
+
+def _step_back() -> None:
+    """Leave the processors to those who go first, also while they are still starting up."""
+    if hasattr(os, "setpriority"):
+        now = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICE))
 
 
 def _list(loaded: Project, as_json: bool) -> None:
