@@ -171,7 +171,7 @@ class Backfills:
             environment=plan.environment,
             status="running",
             created=time.time_ns() // 1000,
-            by=f"{_user()}@{socket.gethostname()}",
+            by=f"{user_name()}@{socket.gethostname()}",
             revision=plan.revision,
             total=len(plan) + plan.blocked,
             targets=targets,
@@ -310,7 +310,7 @@ class Backfills:
         one = self.get(backfill_id)
         if one.status not in _OPEN:
             raise UsageError(f"Backfill {one.id} is {one.status}; there is nothing to stop.")
-        self._state.change_backfill(one.id, status, f"{status} by {_user()}")
+        self._state.change_backfill(one.id, status, f"{status} by {user_name()}")
         return self.get(one.id)
 
     # ---------------------------------------------------------------------------------------
@@ -551,7 +551,7 @@ def _limit(text: str) -> tuple[str, float]:
     return "bytes", number * _SIZES[found[2]]
 
 
-def _user() -> str:
+def user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may have no name for its user

@@ -456,7 +456,8 @@ class StateStore(Protocol):
         """Remove from the log what was superseded before ``before`` (µs); entries gone and left.
 
         Never what is current, the first of a partition, what lineage of something kept leads to,
-        or what a run that is still at work may have read. With ``dry_run`` only counts.
+        or what a run that is still at work may have read. Of invalidations those that hold for
+        nothing any more. With ``dry_run`` only counts.
         """
 
     def invalidations(

@@ -563,6 +563,7 @@ class _Replayer:
             return
         data = own.data[at].copy()
         wanted = np.isin(at, needed)
+        self._compare_marks(pinned.asset, space, needed)
         newer = np.flatnonzero(own.id[at] > self.stored.revision)
         for place, was in self._as_of(pinned.asset, space, at[newer], newer):
             then = was.data_version if was is not None else (0, 0)
@@ -572,6 +573,18 @@ class _Replayer:
         if _versions(space, at, data) != pinned.versions and "upstream" not in self.moved.told:
             where = ranges(at, space, most=2)
             self.moved.add("upstream", f"{pinned.asset} {where}: not what the plan was made of")
+
+    def _compare_marks(self, asset: str, space: KeySpace, needed: np.ndarray) -> None:
+        """Whether what the steps read was declared stale since, and not built again."""
+        column = self.facts.invalidated(asset)
+        if column is None:
+            return
+        newer = column[needed] > self.stored.revision
+        held = needed[newer & (self.facts.assets[asset].id[needed] < column[needed])]
+        if len(held):
+            one = self.facts.invalidation(asset, int(held[-1]))
+            where = ranges(held, space, most=2)
+            self.moved.add("invalidated since", f"{asset} {where}, {one}")
 
     def _as_of(
         self, asset: str, space: KeySpace, ordinals: np.ndarray, places: np.ndarray

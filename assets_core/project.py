@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from assets_core.execute.engine import StepEvent
     from assets_core.execute.recovery import Recovered
     from assets_core.execute.step import Runtime
+    from assets_core.invalidating import Invalidated
     from assets_core.observe.freshness import FreshnessReport
     from assets_core.observe.history import History
     from assets_core.observe.lineage import Lineage
@@ -584,7 +585,14 @@ class Project:
         attempts = self.state.attempts(
             environment=self.environment, asset=name, partition=key, limit=limit
         )
-        return History(name, key, tuple(facts), tuple(attempts))
+        marks = self.state.invalidations(self.environment, name)
+        if key is not None and marks:
+            from assets_core.partitions import from_ranges
+
+            space = self.spaces(include_open=True)[name]
+            at = space.ordinal(key)
+            marks = [one for one in marks if from_ranges(space, one.ranges)[at]]
+        return History(name, key, tuple(facts), tuple(attempts), tuple(marks[:limit]))
 
     def _key(self, asset: str, partition: str) -> str:
         """The canonical form of a key, or PartitionError."""
@@ -745,6 +753,40 @@ class Project:
         from assets_core.execute.accepting import accept
 
         return accept(self, self.plan(select, partitions, now=now))
+
+    def invalidate(
+        self,
+        select: Select,
+        partitions: Any = None,
+        *,
+        reason: str,
+        downstream: bool = False,
+        by: str = "",
+        dry_run: bool = False,
+        now: datetime | None = None,
+    ) -> Invalidated:
+        """Declare recorded partitions of the selection stale, whatever they were built from.
+
+        With ``downstream`` also all that reads them, through any number of assets: it is built
+        again even where its inputs come out equal. It holds until a build that begins afterwards,
+        or `accept`. ``by`` is the user's name unless given; with ``dry_run`` nothing is recorded.
+
+        Raises UsageError for an empty reason and for sources, UnknownAssetError, PartitionError.
+        """
+        from assets_core.invalidating import invalidate
+
+        self.recover()
+        at = _aware(now) if now is not None else self.now()
+        return invalidate(
+            self,
+            self.graph.select(select),
+            partitions,
+            reason=reason,
+            downstream=downstream,
+            by=by,
+            now=at,
+            dry_run=dry_run,
+        )
 
     def repair(self, *, verify: bool = False) -> dict[str, Any]:
         """Bring the outside views in line with the pointers, and remove leftovers of ended runs.

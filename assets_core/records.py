@@ -215,4 +215,5 @@ class Invalidation:
     id: int = 0
 
     def __str__(self) -> str:
-        return f"by {self.by}: {self.reason}"
+        below = f" (downstream of {self.origin})" if self.origin else ""
+        return f"by {self.by}: {self.reason}{below}"

@@ -14,8 +14,15 @@ import numpy as np
 
 from assets_core.graph import Graph, Input, Op
 from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64
-from assets_core.partitions import Edge, KeySpace
-from assets_core.records import NO_VERSION, InputRead, Materialization, Measured, Version
+from assets_core.partitions import Edge, KeySpace, places
+from assets_core.records import (
+    NO_VERSION,
+    InputRead,
+    Invalidation,
+    Materialization,
+    Measured,
+    Version,
+)
 
 if TYPE_CHECKING:
     from assets_core.contracts import Columns, Snapshot
@@ -77,7 +84,7 @@ class Looked:
         return {kind: len(self.ordinals(kind)) for kind in LOOKED}
 
 
-MISSING, CODE, INPUT, FORCED, SIBLING = 1, 2, 4, 8, 16
+MISSING, CODE, INPUT, FORCED, SIBLING, INVALIDATED = 1, 2, 4, 8, 16, 32
 """Why a partition must run, as bits of a reasons column."""
 
 
@@ -143,13 +150,18 @@ class AssetFacts:
 
 @dataclass(slots=True)
 class Facts:
-    """What is recorded of every asset, laid out in its key space, at one revision."""
+    """What is recorded of every asset, laid out in its key space, at one revision.
+
+    ``invalidations`` are those of each asset by id; few, and so kept as they are.
+    """
 
     spaces: Mapping[str, KeySpace]
     assets: dict[str, AssetFacts]
     codes: dict[int, str] = field(default_factory=dict)
     revision: int = 0
     recall: Recall | None = None
+    invalidations: dict[str, dict[int, Invalidation]] = field(default_factory=dict)
+    _invalidated: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _indexed: int = field(default=0, init=False, repr=False)
     _ids: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
@@ -175,8 +187,39 @@ class Facts:
             if name in self.assets and columns.keys:
                 touched[name] = self.assets[name].put(columns, self.spaces[name])
         self.codes.update(snapshot.codes)
+        self.invalidate(snapshot.invalidations)
         self.revision = max(self.revision, snapshot.revision)
         return touched
+
+    def invalidate(self, invalidations: Iterable[Invalidation]) -> None:
+        """Take in what was declared stale; what is known already changes nothing."""
+        for one in invalidations:
+            self.invalidations.setdefault(one.asset, {})[one.id] = one
+            self._invalidated.pop(one.asset, None)
+
+    def invalidated(self, asset: str) -> np.ndarray | None:
+        """The newest invalidation that covers each partition, by id (0: none), int64.
+
+        None where nothing of the asset was ever invalidated.
+        """
+        known = self.invalidations.get(asset)
+        if not known:
+            return None
+        found = self._invalidated.get(asset)
+        if found is None:
+            space = self.spaces[asset]
+            found = self._invalidated[asset] = np.zeros(space.n, np.int64)
+            for number, one in sorted(known.items()):
+                for place in places(space, one.ranges):
+                    found[place] = number
+        return found
+
+    def invalidation(self, asset: str, ordinal: int) -> Invalidation | None:
+        """The newest invalidation of a partition that was not built since."""
+        column, own = self.invalidated(asset), self.assets[asset]
+        if column is None or not 0 < own.id[ordinal] < column[ordinal]:
+            return None
+        return self.invalidations[asset][int(column[ordinal])]
 
     def code_id(self, hex_version: str) -> int:
         """The column value that stands for a code version; -2 for one never recorded."""
@@ -399,6 +442,9 @@ def _own_reasons(facts: Facts, name: str, code: str, now: np.ndarray) -> np.ndar
     # Compared as pairs: any() along an axis of two is many times slower than two columns.
     moved = (own.digest[:, 0] != now[:, 0]) | (own.digest[:, 1] != now[:, 1])
     reasons[there & moved] |= INPUT
+    invalidated = facts.invalidated(name)
+    if invalidated is not None:
+        reasons[there & (own.id < invalidated)] |= INVALIDATED
     return reasons
 
 
@@ -525,6 +571,8 @@ def explain(
     own = facts.assets[asset]
     if bits & MISSING and not own.id[ordinal]:
         found.append(Reason("missing", "never materialized"))
+    if bits & INVALIDATED and (invalidation := facts.invalidation(asset, ordinal)) is not None:
+        found.append(Reason("invalidated", f"invalidated {invalidation}"))
     if bits & CODE and own.id[ordinal]:
         found += _code_reasons(facts, int(own.code[ordinal]), codes[asset], parts.get(asset, {}))
     if bits & INPUT and own.id[ordinal]:

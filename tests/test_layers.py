@@ -18,6 +18,7 @@ LAYERS = (
     (
         "project",
         "backfills",
+        "invalidating",
         "loading",
         "configuring",
         "coding",

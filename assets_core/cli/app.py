@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "accept",
         "Take stale partitions as right, without a run.",
     ),
+    "invalidate": ("materialize", "invalidate", "Declare partitions stale, for a reason."),
     "repair": ("upkeep", "repair", "Bring views and stores back in line with what is recorded."),
     "compact": ("upkeep", "compact", "Remove records of versions that nothing needs any more."),
     "doctor": ("upkeep", "doctor", "Check settings, versions, definitions and stores."),

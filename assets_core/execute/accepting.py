@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assets_core.contracts import Acquire, Finish, Lease, Operation, Publish, Published
-from assets_core.errors import LeaseLostError
+from assets_core.errors import LeaseLostError, UsageError
 from assets_core.execute.result import new_run_id, this_run
 from assets_core.plan import Plan
 from assets_core.records import InputRead, Materialization
@@ -88,6 +88,7 @@ def _recorded(project: Project, plan: Plan) -> list[Materialization]:
 def _accept_group(project: Project, plan: Plan, run_id: str, facts: list[Materialization]) -> None:
     slots = tuple((fact.asset, fact.partition) for fact in facts)
     leases = project.state.transact([Acquire(run_id, plan.environment, slots)])[0]
+    _refuse_newer(project, plan)
     now = time.time_ns() // 1000
     operations: list[Operation] = []
     for fact, lease in zip(facts, leases, strict=True):
@@ -102,3 +103,16 @@ def _accept_group(project: Project, plan: Plan, run_id: str, facts: list[Materia
     for fact, result in zip(facts, project.state.transact(operations), strict=True):
         if not isinstance(result, Published):
             raise LeaseLostError(f"{fact.asset}@{fact.partition} was taken over by another run.")
+
+
+def _refuse_newer(project: Project, plan: Plan) -> None:
+    """Raise UsageError when something of the plan was invalidated after it was made: whoever
+    accepts has not seen that."""
+    names = {name for batch in plan.batches for name in batch.op.outputs}
+    since = project.state.snapshot(plan.environment, names, since=plan.facts.revision)
+    if since.invalidations:
+        newest = since.invalidations[-1]
+        raise UsageError(
+            f"{newest.asset} was invalidated meanwhile, {newest}.",
+            hint="Nothing more was accepted. Look at the plan again, then accept.",
+        )

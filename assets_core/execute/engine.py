@@ -582,6 +582,8 @@ class Engine:
         if state.reasons[ordinal] & FORCED:
             return True
         for asset in state.op.outputs:
+            if self._facts.invalidation(asset, ordinal) is not None:
+                return True
             own = self._facts.assets[asset]
             recorded = (int(own.digest[ordinal][0]), int(own.digest[ordinal][1]))
             code = self._facts.codes.get(int(own.code[ordinal]))
@@ -822,10 +824,13 @@ class Engine:
     def _has_same_content(self, asset: str, ordinal: int, fact: Materialization) -> bool:
         """Whether the data version is the one before: nothing downstream need run.
 
-        A forced step is told as done: it was asked to be written again, and is.
+        A step that is forced, or invalidated, is told as done: it was asked to be written again,
+        and is.
         """
         own, state = self._facts.assets[asset], self._ops_by_asset[asset]
         if not own.id[ordinal] or state.reasons[ordinal] & FORCED:
+            return False
+        if self._facts.invalidation(asset, ordinal) is not None:
             return False
         return own.version(ordinal) == fact.data_version
 
@@ -1268,7 +1273,8 @@ def _copy_facts(plan: Plan) -> Facts:
         for name, own in facts.assets.items()
         if name in concerned
     }
-    return Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall)
+    known = {name: dict(each) for name, each in facts.invalidations.items() if name in concerned}
+    return Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall, known)
 
 
 def deadline_of(asset: Asset, task: Task) -> int:

@@ -1,7 +1,7 @@
 """Recording anew what lies in the stores: the state store made out of the data.
 
 For a state store that was lost. Data, code versions and input digests come back, so that nothing
-is built again that is still right; lineage, attempts and runs of before do not.
+is built again that is still right; lineage, attempts, runs and invalidations of before do not.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from assets_core.contracts import Found, IOManager, Publish
+from assets_core.contracts import Found, Invalidate, IOManager, Publish
 from assets_core.dataversion import data_version, file_version, unique_version
 from assets_core.errors import StorageError
 from assets_core.execute.facts import fact_from_json
 from assets_core.execute.schemas import schema_text
 from assets_core.execute.step import Runtime
 from assets_core.hashing import UnhashableError
+from assets_core.partitions import from_ranges, to_ranges
 from assets_core.records import Code, Materialization, Version, version_from_hex
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def rebuild(project: Project) -> dict[str, int]:
     runtime, store = project.runtime, project.state
     counts = {"recorded": 0, "damaged": 0}
     pending: list[Publish] = []
+    since = store.snapshot(project.environment, ()).revision
     for manager, found in _unknown(project):
         fact = _fact(runtime, manager, found)
         if fact is None:
@@ -44,7 +46,23 @@ def rebuild(project: Project) -> dict[str, int]:
             pending = []
     if pending:
         store.transact(pending)
+    _invalidate_again(project, since)
     return counts
+
+
+def _invalidate_again(project: Project, since: int) -> None:
+    """What was recorded after ``since`` and built before it was declared stale stays so: the id
+    that it got now says nothing about when that was."""
+    facts = project.facts()
+    for name, known in facts.invalidations.items():
+        own, space = facts.assets[name], facts.spaces[name]
+        fresh = own.id > since
+        for number, one in sorted(known.items()):
+            covered = from_ranges(space, one.ranges)
+            old = fresh & covered & (own.finished < one.at) & (own.id > number)
+            if old.any():
+                again = replace(one, ranges=to_ranges(space, old), id=0)
+                project.state.transact([Invalidate(again, space)])
 
 
 def _unknown(project: Project) -> Iterator[tuple[IOManager, Found]]:

@@ -17,7 +17,7 @@ from assets_core.graph import Input, Op
 from assets_core.observe.format import count, one_line, ranges, short
 from assets_core.partitions import Edge
 from assets_core.plan import Batch, Plan
-from assets_core.staleness import CODE, FORCED, INPUT, MISSING, Reason
+from assets_core.staleness import CODE, FORCED, INPUT, INVALIDATED, MISSING, Reason
 
 MOST = 64
 """So many causes are told apart, one bit each; all that are found after them share the last bit."""
@@ -112,6 +112,8 @@ class Causes:
             return f"{names(cause.assets)}: {cause.kind}" + (f" ({what})" if what else "")
         if cause.kind == "missing":
             return f"never built: {names(cause.assets)}"
+        if cause.kind == "invalidated":
+            return f"{names(cause.assets)}: invalidated {cause.subject}"
         if cause.kind == "forced":
             return "asked for by --force"
         if cause.kind in ("late data", "input changed") and cause.subject:
@@ -291,10 +293,24 @@ class _Finder:
         for key, mask in (*plain, *missing):
             if mask.any():
                 yield key, mask
+        yield from self._invalidations(batch, asset, ((bits & INVALIDATED) != 0) & there)
         yield from self._codes(batch, asset, ((bits & CODE) != 0) & there)
         moved = ((bits & INPUT) != 0) & there
         if moved.any():
             yield from self._inputs(batch, asset, moved)
+
+    def _invalidations(
+        self, batch: Batch, asset: str, mask: np.ndarray
+    ) -> Iterator[tuple[Key, np.ndarray]]:
+        facts = self.plan.facts
+        column = facts.invalidated(asset)
+        if column is None or not mask.any():
+            return
+        newest, ids = column[batch.ordinals], facts.assets[asset].id[batch.ordinals]
+        mask = mask & (ids < newest)  # of outputs made together perhaps only another one's is not
+        for number in np.unique(newest[mask]).tolist():
+            known = facts.invalidations[asset][number]
+            yield ("invalidated", one_line(str(known))), mask & (newest == number)
 
     def _codes(
         self, batch: Batch, asset: str, changed: np.ndarray

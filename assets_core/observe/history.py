@@ -1,4 +1,4 @@
-"""What happened to an asset or a partition: materializations and failed attempts, newest first.
+"""What happened to an asset or a partition: builds, failed attempts, invalidations, newest first.
 
 Pure: the recorded facts are handed in. Each entry says what changed against the one before it.
 """
@@ -19,11 +19,12 @@ from assets_core.observe.format import (
     human_time,
     iso_time,
     one_line,
+    range_text,
     reference,
     short,
     table,
 )
-from assets_core.records import Attempt, CheckOutcome, Materialization, version_hex
+from assets_core.records import Attempt, CheckOutcome, Invalidation, Materialization, version_hex
 from assets_core.staleness import is_incomplete
 
 _PARTS = ("code", "inputs", "data")
@@ -31,12 +32,13 @@ _PARTS = ("code", "inputs", "data")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One materialization, or one attempt that did not publish.
+    """One materialization, one attempt that did not publish, or one invalidation.
 
-    ``what`` is the materialization's kind or the attempt's status. ``changed`` names what differs
-    from the partition's entry before (``code``, ``inputs``, ``data``), None where that one is not
-    known. ``margin`` is the seconds by which it landed before its deadline (negative: late), None
-    without a deadline.
+    ``what`` is the materialization's kind, the attempt's status, or ``invalidated``; ``partition``
+    of an invalidation is what it covers, and its ``message`` says by whom and why. ``changed``
+    names what differs from the partition's entry before (``code``, ``inputs``, ``data``), None
+    where that one is not known. ``margin`` is the seconds by which it landed before its deadline
+    (negative: late), None without a deadline.
     """
 
     at: int
@@ -99,15 +101,17 @@ class History:
     partition: str | None
     facts: tuple[Materialization, ...]
     attempts: tuple[Attempt, ...]
+    invalidations: tuple[Invalidation, ...] = ()
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
-        """Both merged, newest first."""
-        made = [*_fact_entries(self.facts), *map(_attempt_entry, self.attempts)]
+        """All of them merged, newest first."""
+        marks = (_mark_entry(one, self.partition) for one in self.invalidations)
+        made = [*_fact_entries(self.facts), *map(_attempt_entry, self.attempts), *marks]
         return tuple(sorted(made, key=lambda entry: (entry.at, entry.id), reverse=True))
 
     def __len__(self) -> int:
-        return len(self.facts) + len(self.attempts)
+        return len(self.facts) + len(self.attempts) + len(self.invalidations)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -209,6 +213,22 @@ def _attempt_entry(attempt: Attempt) -> Entry:
     )
 
 
+def _mark_entry(one: Invalidation, partition: str | None) -> Entry:
+    covered = [range_text(first, last) for first, last in one.ranges[:_RANGES]]
+    covered += ["…"] if len(one.ranges) > _RANGES else []
+    return Entry(
+        at=one.at,
+        partition=partition if partition is not None else ", ".join(covered) or "all partitions",
+        what="invalidated",
+        run="",
+        attempt=1,
+        seconds=0.0,
+        message=str(one),
+    )
+
+
+_RANGES = 3
+
 # --------------------------------------------------------------------------------------------
 # Text and HTML
 
@@ -233,12 +253,15 @@ def _cells(history: History, entry: Entry) -> list[str]:
         _changed_text(entry),
         count(entry.rows) if entry.published else "",
         human_bytes(entry.bytes) if entry.bytes else "",
-        human_duration(entry.seconds) if entry.what != "observed" else "",
+        human_duration(entry.seconds) if entry.what not in _NOT_BUILT else "",
         short(entry.data_version),
-        short(entry.code_version) if entry.what != "observed" else "",
+        short(entry.code_version) if entry.what not in _NOT_BUILT else "",
         entry.run,
         _remarks(entry),
     ]
+
+
+_NOT_BUILT = ("observed", "invalidated")
 
 
 def _changed_text(entry: Entry) -> str:
@@ -268,7 +291,13 @@ _WIDTH, _LANE, _MOST_LANES = 620.0, 18.0, 12
 
 
 def timeline(entries: Sequence[Entry]) -> str:
-    """Marks along time, one lane per partition (one for all when there are many)."""
+    """Marks along time, one lane per partition (one for all when there are many).
+
+    Invalidations are left out: they are of ranges.
+    """
+    entries = [entry for entry in entries if entry.what != "invalidated"]
+    if not entries:
+        return ""
     partitions = sorted({entry.partition for entry in entries})
     lanes = partitions if len(partitions) <= _MOST_LANES else [""]
     left = 7.2 * min(max(len(one_line(lane)) for lane in lanes), 24) + 10

@@ -23,13 +23,14 @@ from assets_core.observe.format import (
     human_time,
     iso_time,
     moment,
+    one_line,
     ranges,
     reference,
     runs_of,
     table,
 )
 from assets_core.partitions import KeySpace
-from assets_core.records import Attempt
+from assets_core.records import Attempt, Invalidation
 from assets_core.staleness import Assessment, Facts, Sightings, Wiring
 
 STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "failed")
@@ -72,6 +73,7 @@ class AssetStatus:
     version before serves. ``landed`` is the µs of the newest record (0: none), ``rows`` the rows
     of all current partitions. Of a source, ``unseen`` holds the error of each partition that could
     not be looked at, ``gone`` the ordinals of those that were seen before and are not there now.
+    ``invalidated`` are the invalidations in force with the ordinals that each holds for.
     """
 
     asset: str
@@ -84,6 +86,7 @@ class AssetStatus:
     rows: int = 0
     unseen: Mapping[str, str] = field(default_factory=dict)
     gone: np.ndarray | None = None
+    invalidated: tuple[tuple[Invalidation, np.ndarray], ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -154,6 +157,16 @@ class AssetStatus:
             "fresh_failures": _failure_dicts(self.fresh_failures),
             "unseen": [{"partition": key, "error": e} for key, e in self.unseen.items()],
             "gone": self._ranges_of(self.gone) if self.gone is not None else [],
+            "invalidated": [
+                {
+                    "partitions": self._ranges_of(at),
+                    "by": one.by,
+                    "reason": one.reason,
+                    "at": iso_time(one.at),
+                    "downstream_of": one.origin,
+                }
+                for one, at in self.invalidated
+            ],
         }
 
     def _key_ranges(self, state: str) -> list[list[str]]:
@@ -358,7 +371,18 @@ class _Maker:
                 for i, error in self.sightings.errors.get(name, {}).items()
             },
             gone=np.array(self.sightings.gone.get(name, ()), np.int64),
+            invalidated=tuple(self._invalidated(name)),
         )
+
+    def _invalidated(self, name: str) -> Iterator[tuple[Invalidation, np.ndarray]]:
+        """The invalidations in force, oldest first, with what they hold for."""
+        column, ids = self.facts.invalidated(name), self.facts.assets[name].id
+        if column is None:
+            return
+        held = (ids != 0) & (ids < column)
+        for number in np.unique(column[held]).tolist():
+            at = np.flatnonzero(held & (column == number))
+            yield self.facts.invalidations[name][number], at
 
     def _attempts(self, name: str, space: KeySpace, mask: np.ndarray) -> dict[str, Attempt]:
         """The failed attempts of these partitions, in the order of their keys."""
@@ -413,7 +437,16 @@ def _trouble(row: AssetStatus) -> list[str]:
     if len(blocked):
         lines.append(f"blocked  {row.asset}  {ranges(blocked, row.space)}")
     lines += [f"{label:<8} {where}  {told}" for label, where, told in source_troubles(row)]
+    lines += [f"stale    {where}  {told}" for where, told in invalidations_told(row)]
     return lines
+
+
+def invalidations_told(row: AssetStatus) -> list[tuple[str, str]]:
+    """The newest invalidations in force, as where and what."""
+    return [
+        (f"{row.asset} {ranges(at, row.space)}", one_line(f"invalidated {one}", 160))
+        for one, at in row.invalidated[-_TROUBLES:]
+    ]
 
 
 def source_troubles(row: AssetStatus) -> list[tuple[str, str, str]]:

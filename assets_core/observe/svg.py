@@ -21,6 +21,7 @@ COLOURS = {
     "unchanged": "#63b3a0",
     "released": "#63b3a0",
     "stale": "#d9961a",
+    "invalidated": "#d9961a",
     "warn": "#d9961a",
     "retried": "#d9961a",
     "may": "#d9b53a",

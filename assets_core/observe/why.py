@@ -26,7 +26,7 @@ from assets_core.observe.format import (
 )
 from assets_core.plan import Batch, Plan
 from assets_core.records import version_hex
-from assets_core.staleness import CODE, INPUT, MISSING, Reason
+from assets_core.staleness import CODE, INPUT, INVALIDATED, MISSING, Reason
 
 STATUSES = {
     "must": "must run",
@@ -85,7 +85,9 @@ class Change:
             text = self.detail
         if self.was or self.now:
             text += f" ({self.was or 'nothing'} → {self.now or 'nothing'})"
-        if self.at:
+        if self.at and self.kind == "invalidated":
+            text += f", on {human_time(self.at)}"
+        elif self.at:
             by = f"by run {self.run}" if self.run else "by looking at the source"
             text += f", recorded {human_time(self.at)} {by}"
         yield one_line(text)
@@ -293,6 +295,8 @@ class _Walk:
                 bits |= CODE
             if tuple(own.digest[ordinal].tolist()) != digest:
                 bits |= INPUT
+            if facts.invalidation(name, ordinal) is not None:
+                bits |= INVALIDATED
         return bits
 
     def changes(self, op: Op, asset: str, ordinal: int, status: str) -> Iterator[Change]:
@@ -315,6 +319,9 @@ class _Walk:
         told = Change(
             reason.kind, reason.detail, reason.was, reason.now, reason.asset, reason.partition
         )
+        if reason.kind == "invalidated":
+            known = self.plan.facts.invalidation(asset, ordinal)
+            return Change(reason.kind, reason.detail, at=known.at if known is not None else 0)
         if recall is None:
             return told
         if reason.kind in ("code changed", "config changed"):

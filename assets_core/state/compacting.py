@@ -17,8 +17,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
-from assets_core.partitions import KeySpace
+from assets_core.partitions import KeySpace, from_ranges
 from assets_core.state import tables
+from assets_core.state.rows import read_invalidation
 from assets_core.state.sqlite import listed_numbers
 
 _log = tables.materializations
@@ -183,3 +184,38 @@ def oldest_live(connection: Connection) -> int | None:
     return connection.execute(
         select(func.min(runs.c.started)).where(runs.c.status == "running")
     ).scalar()
+
+
+def settled(
+    connection: Connection, environment: str, before: int, spaces: Mapping[int, KeySpace | None]
+) -> tuple[list[int], int]:
+    """The invalidations made before ``before`` (µs) that hold for nothing any more, and how many
+    there are in all: everything recorded that they cover was recorded again since."""
+    marked, slots, assets = tables.invalidations, tables.asset_partitions, tables.assets
+    own = select(assets.c.id).where(assets.c.environment == environment)
+    known = connection.execute(select(marked).where(marked.c.asset.in_(own))).all()
+    gone = []
+    for row in known:
+        space = spaces.get(row.asset)
+        if row.made >= before or space is None:
+            continue
+        older = select(slots.c.partition).where(
+            slots.c.asset == row.asset,
+            slots.c.materialization < row.id,
+        )
+        keys = list(connection.execute(older).scalars())
+        at = space.ordinals(keys)
+        covered = from_ranges(space, read_invalidation(row, environment, "").ranges)
+        # Of a key that has left the space nobody can say; it may come back.
+        if not (at < 0).any() and not covered[at].any():
+            gone.append(row.id)
+    return gone, len(known)
+
+
+def forget(connection: Connection, ids: Sequence[int]) -> int:
+    """Remove invalidations; how many went."""
+    marked, wanted = tables.invalidations, listed_numbers("ids")
+    found = connection.execute(
+        delete(marked).where(marked.c.id.in_(select(wanted.c.value))), {"ids": json.dumps(ids)}
+    )
+    return found.rowcount

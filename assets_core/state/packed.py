@@ -17,7 +17,7 @@ import json
 import mmap
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,9 +25,10 @@ import numpy as np
 
 from assets_core.contracts import Columns, StateStore
 from assets_core.partitions import KeySpace
+from assets_core.records import Invalidation
 from assets_core.staleness import AssetFacts, Facts, Recall
 
-_MAGIC = b"assets packed facts 1\n"
+_MAGIC = b"assets packed facts 2\n"
 _PREFIX = len(_MAGIC) + 12
 _ALIGN = 64
 _COLUMNS: tuple[tuple[str, str, int], ...] = (
@@ -71,6 +72,7 @@ class _Header:
     codes: dict[int, str]
     layouts: list[tuple[int, int, int]]
     blocks: dict[str, _Block]
+    invalidations: dict[str, list[Invalidation]]
 
 
 class PackedFacts:
@@ -205,6 +207,7 @@ class _Packed:
             if columns is None:
                 continue
             found.assets[name] = columns
+            found.invalidate(self.header.invalidations.get(name, ()))
             _place(columns, space, block.outside, outside.setdefault(name, {}))
             taken.add(name)
         found.codes.update(self.header.codes)
@@ -315,7 +318,12 @@ def _read_header(buffer: mmap.mmap) -> _Header | None:
             name: _Block(layout, start + offset, room, crc, outside)
             for name, (layout, offset, room, crc, outside) in told["assets"].items()
         },
+        {name: list(map(_invalidation, each)) for name, each in told["invalidations"].items()},
     )
+
+
+def _invalidation(told: Mapping[str, Any]) -> Invalidation:
+    return Invalidation(**{**told, "ranges": tuple((a, b) for a, b in told["ranges"])})
 
 
 def _write(
@@ -351,6 +359,10 @@ def _write(
         "codes": found.codes,
         "layouts": layouts,
         "assets": assets,
+        "invalidations": {
+            name: [asdict(one) for _, one in sorted(known.items())]
+            for name, known in found.invalidations.items()
+        },
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     file.write(_MAGIC)

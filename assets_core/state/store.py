@@ -109,14 +109,19 @@ class SqlStore:
         known = {number: spaces.get(name) for number, name in names.items()}
         limit = before if live is None else min(before, live)
         gone = compacting.superfluous(entries, current, known, before=limit, keep_last=keep_last)
+        with self._database.read() as connection:
+            settled, marks = compacting.settled(connection, environment, limit, known)
+        total = len(entries) + marks
         if dry_run:
-            return len(gone), len(entries) - len(gone)
+            return len(gone) + len(settled), total - len(gone) - len(settled)
         removed = 0
         # In pieces: nobody who wants to write waits for the whole of it.
         for start in range(0, len(gone), _PIECE):
             with self._database.write() as connection:
                 removed += compacting.remove(connection, gone[start : start + _PIECE])
-        return removed, len(entries) - removed
+        with self._database.write() as connection:
+            removed += compacting.forget(connection, settled)
+        return removed, total - removed
 
     def invalidations(
         self, environment: str, asset: str | None = None, *, limit: int | None = None

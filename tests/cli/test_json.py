@@ -88,6 +88,13 @@ SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
     ("partitions", "list", "orders"): {"asset": str, "count": int, "partitions": list},
     ("freshness",): {"now": str, "status": str, "overdue": int, "assets": ["asset status counts"]},
     ("accept", "orders", "--yes"): {"accepted": list},
+    ("invalidate", "orders", "--reason", "restated", "--downstream", "--yes"): {
+        "reason": str,
+        "by": str,
+        "count": int,
+        "missing": int,
+        "invalidated": ["asset partitions count downstream_of"],
+    },
     ("repair",): {"exposed": int, "swept": int, "verified": int, "damaged": list, "recorded": int},
     ("compact",): {"removed": int, "kept": int},
     ("doctor",): {"checks": ["name status detail hint"]},

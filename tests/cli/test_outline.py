@@ -13,8 +13,8 @@ from cli.shop import REPOSITORY, Command, environment
 
 PROMISED = [
     *("list", "show", "plan", "materialize", "observe", "backfill", "status", "runs", "logs"),
-    *("lineage", "history", "rejects", "partitions", "freshness", "accept", "repair", "compact"),
-    *("doctor", "init"),
+    *("lineage", "history", "rejects", "partitions", "freshness", "accept", "invalidate", "repair"),
+    *("compact", "doctor", "init"),
 ]
 
 OPTIONS = {
@@ -35,6 +35,7 @@ OPTIONS = {
     "lineage": "--downstream --depth --json",
     "repair": "--verify --json",
     "accept": "--partition --partitions --select --yes --json",
+    "invalidate": ("--partition --partitions --select -s --downstream --reason --yes -y --json"),
     "list": "--json",
     "show": "--json",
     "runs": "--json",

@@ -1,4 +1,4 @@
-"""`assets materialize` and `assets accept`: what changes what is current."""
+"""`assets materialize`, `assets accept`, `assets invalidate`: what changes what is current."""
 
 from __future__ import annotations
 
@@ -208,6 +208,14 @@ def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool, jobs: int
     """
     if not quiet:
         print_plan(stdout(), made, jobs)
+    confirm(verb, number, yes=yes, quiet=quiet)
+
+
+def confirm(verb: str, number: int, *, yes: bool, quiet: bool) -> None:
+    """Ask before much is done, unless ``yes``.
+
+    Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
+    """
     if yes:
         return
     if quiet or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -262,3 +270,52 @@ def accept(
         spaces = loaded.spaces()
         for asset, each in groupby(accepted, key=lambda one: one[0]):
             screen.line(f"  {asset} {key_ranges(spaces[asset], [key for _, key in each])}")
+
+
+def invalidate(
+    ctx: typer.Context,
+    selection: options.Selection = None,
+    select: options.Select = None,
+    partition: options.Partition = None,
+    partitions: options.Partitions = None,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="Also all that reads them, built again anyhow.")
+    ] = False,
+    reason: Annotated[
+        str,
+        typer.Option("--reason", metavar="TEXT", help="Why; told by every plan until it is built."),
+    ] = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Declare what is recorded stale, by your name and for a reason.
+
+    It stays so until it is built again, or accepted. Nothing runs, and what serves goes on
+    serving. Without --partition or --partitions, and with --downstream, you are asked.
+    """
+    assets, keys = options.both(selection, select), options.both(partition, partitions)
+    if assets is None:
+        raise UsageError(
+            "Nothing is selected to invalidate.",
+            hint="Name the assets: assets invalidate orders --partitions A..B --reason TEXT",
+        )
+    with project(ctx) as loaded:
+        screen = stdout()
+        found = loaded.invalidate(assets, keys, reason=reason, downstream=downstream, dry_run=True)
+        say_recovered(loaded)
+        if len(found):
+            if downstream or keys is None:
+                if not as_json and not yes:
+                    for mark in found.marks:
+                        screen.line(f"  {mark}")
+                confirm("Invalidate", len(found), yes=yes, quiet=as_json)
+            found = loaded.invalidate(assets, keys, reason=reason, downstream=downstream)
+        if as_json:
+            print_json(found.to_dict())
+        elif not len(found):
+            screen.line("Nothing to invalidate: nothing of it was ever built.", "green")
+        else:
+            screen.line(str(found))
+            if found.missing:
+                told = f"Never built, and so missing anyway: {found.missing:,} more."
+                screen.line(told, "dim")

@@ -1,0 +1,266 @@
+"""Declaring what is recorded stale: which asset partitions a mark covers, and making it.
+
+Pure but for its end. What reads the marked partitions is found through the same mappings as
+staleness; what the marks do is said in `staleness`, how they are kept in the state store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assets_core.backfills import user_name
+from assets_core.contracts import Invalidate, StateStore
+from assets_core.errors import UsageError
+from assets_core.graph import Graph, Op
+from assets_core.observe.format import count, ranges, runs_of
+from assets_core.partitions import KeySpace, PartitionSelection, to_ranges
+from assets_core.records import Invalidation
+from assets_core.staleness import Facts, Wiring
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+    from assets_core.project import Project
+
+    Mask = NDArray[np.bool_]
+
+_LONGEST = 1_000
+"""Characters of a reason."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """Partitions of one asset: ``covered`` (bool by ordinal) are all that is declared stale,
+    ``ordinals`` those of them that something is recorded of. ``origin`` as of `Invalidation`.
+    """
+
+    asset: str
+    space: KeySpace
+    covered: Mask
+    ordinals: np.ndarray
+    origin: str = ""
+
+    @property
+    def where(self) -> str:
+        """The recorded ones, consecutive ones as ranges."""
+        return ranges(self.ordinals, self.space)
+
+    def __str__(self) -> str:
+        below = f", downstream of {self.origin}" if self.origin else ""
+        return f"{self.asset} {self.where} ({len(self.ordinals):,}{below})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values; ``partitions`` are inclusive ranges of keys."""
+        key = self.space.key
+        return {
+            "asset": self.asset,
+            "partitions": [[key(a), key(b)] for a, b in runs_of(self.ordinals)],
+            "count": len(self.ordinals),
+            "downstream_of": self.origin,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Invalidated:
+    """What was declared stale (or would be), by whom and why.
+
+    ``missing`` asset partitions of the selection were never built: they are missing anyway.
+    """
+
+    reason: str
+    by: str
+    marks: tuple[Mark, ...]
+    missing: int
+
+    def __len__(self) -> int:
+        return sum(len(mark.ordinals) for mark in self.marks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values."""
+        return {
+            "reason": self.reason,
+            "by": self.by,
+            "count": len(self),
+            "missing": self.missing,
+            "invalidated": [mark.to_dict() for mark in self.marks],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"Invalidated {count(len(self), 'asset partition')} by {self.by}: {self.reason}"]
+        return "\n".join([*lines, *(f"  {mark}" for mark in self.marks)])
+
+
+def checked_reason(reason: str) -> str:
+    """A reason in one line. Raises UsageError for none, or a very long one."""
+    found = " ".join(reason.split())
+    if not found:
+        raise UsageError(
+            "An invalidation needs a reason: whoever rebuilds will read it.",
+            hint='For example: --reason "the supplier sent May twice"',
+        )
+    if len(found) > _LONGEST:
+        raise UsageError(f"The reason has {len(found):,} characters; {_LONGEST:,} are the most.")
+    return found
+
+
+def refuse_sources(graph: Graph, chosen: Iterable[str]) -> None:
+    """Raise UsageError when a source is among them."""
+    sources = [name for name in chosen if graph.assets[name].kind == "source"]
+    if not sources:
+        return
+    named = ", ".join(repr(name) for name in sources)
+    one = len(sources) == 1
+    raise UsageError(
+        f"{named} {'is a source' if one else 'are sources'}: what others make is observed, never "
+        "built, so there is nothing to invalidate.",
+        hint=f"Look at it again with: assets observe {sources[0]} --all. To have what reads it "
+        f"built again, select that, or leave the source out with '!{sources[0]}'.",
+    )
+
+
+def find_marks(
+    graph: Graph,
+    facts: Facts,
+    wiring: Wiring,
+    chosen: Collection[str],
+    selection: PartitionSelection | None,
+    *,
+    downstream: bool,
+) -> tuple[tuple[Mark, ...], int]:
+    """What a selection marks, upstream first, and how many of it were never built.
+
+    With ``downstream`` also all that reads a marked partition that is recorded, however far down.
+    """
+    found = _Found(graph, facts, wiring)
+    missing = 0
+    for op in graph.ops:
+        if downstream:
+            found.add_below(op)
+        for name in op.outputs:
+            if name in chosen:
+                space = facts.spaces[name]
+                mask = selection.mask(space) if selection else np.ones(space.n, bool)
+                missing += int((mask & (facts.assets[name].id == 0)).sum())
+                found.add(name, mask)
+        if downstream:
+            found.add_own_past(op)
+    return tuple(found.marks()), missing
+
+
+class _Found:
+    """What is marked so far, by asset: all that is covered, and what of it began elsewhere."""
+
+    def __init__(self, graph: Graph, facts: Facts, wiring: Wiring) -> None:
+        self.graph = graph
+        self.facts = facts
+        self.wiring = wiring
+        self.covered: dict[str, Mask] = {}
+        self.origins: dict[str, str] = {}
+
+    def marks(self) -> Iterator[Mark]:
+        """One for each asset that something marked is recorded of, upstream first."""
+        for name in self.graph.order:
+            recorded = np.flatnonzero(self.recorded(name))
+            if len(recorded):
+                space, origin = self.facts.spaces[name], self.origins.get(name, "")
+                yield Mark(name, space, self.covered[name], recorded, origin)
+
+    def recorded(self, name: str) -> Mask:
+        """What of an asset is marked and recorded: only that can have been read."""
+        own: Mask = self.facts.assets[name].id != 0
+        return own & self.covered[name] if name in self.covered else np.zeros(len(own), bool)
+
+    def add(self, name: str, mask: Mask, origin: str = "") -> None:
+        """Mark more of an asset. ``origin`` is empty for what was named itself."""
+        known = self.covered.get(name)
+        self.covered[name] = mask if known is None else known | mask
+        if not origin:
+            self.origins.pop(name, None)
+        elif known is None:  # what was named itself stays so
+            self.origins[name] = origin
+
+    def add_below(self, op: Op) -> None:
+        """Mark what reads marked partitions of other assets."""
+        for read in op.inputs:
+            if read.asset in op.outputs or read.asset not in self.covered:
+                continue
+            mask = self.wiring.edge(op, read).any(self.recorded(read.asset))
+            if mask.any():
+                for name in op.outputs:
+                    self.add(name, mask, self.origins.get(read.asset) or read.asset)
+
+    def add_own_past(self, op: Op) -> None:
+        """Carry marks forward where an op reads what itself made before."""
+        past = [(r.asset, self.wiring.edge(op, r)) for r in op.inputs if r.asset in op.outputs]
+        marked = {name: self.recorded(name) for name in op.outputs}
+        n = self.facts.spaces[op.name].n
+        if not past or not any(mask.any() for mask in marked.values()):
+            return
+        hit = np.zeros(n, bool)
+        for ordinal in range(min(int(m.argmax()) for m in marked.values() if m.any()), n):
+            if any(marked[name][edge.upstream(ordinal)].any() for name, edge in past):
+                hit[ordinal] = True
+                for name in op.outputs:
+                    marked[name][ordinal] = self.facts.assets[name].id[ordinal] != 0
+        for name in op.outputs if hit.any() else ():
+            self.add(name, hit, self.origins.get(name) or op.name)
+
+
+# --------------------------------------------------------------------------------------------
+# Recording
+
+
+def invalidate(
+    project: Project,
+    chosen: Collection[str],
+    partitions: Any,
+    *,
+    reason: str,
+    downstream: bool,
+    by: str,
+    now: datetime,
+    dry_run: bool,
+) -> Invalidated:
+    """See `Project.invalidate`."""
+    why = checked_reason(reason)
+    refuse_sources(project.graph, chosen)
+    spaces = project.spaces(now)
+    selection = project._partition_selection(partitions, chosen, spaces)
+    facts, wiring = project.facts(spaces), Wiring(project.graph, spaces)
+    marks, missing = find_marks(
+        project.graph, facts, wiring, chosen, selection, downstream=downstream
+    )
+    found = Invalidated(why, " ".join(by.split()) or user_name(), marks, missing)
+    if not dry_run:
+        at = time.time_ns() // 1000
+        record(project.state, project.environment, marks, found.reason, found.by, at)
+    return found
+
+
+def record(
+    store: StateStore, environment: str, marks: Iterable[Mark], reason: str, by: str, at: int
+) -> list[int]:
+    """Record marks, all or none of them; their ids."""
+    operations = [
+        Invalidate(
+            Invalidation(
+                environment,
+                mark.asset,
+                to_ranges(mark.space, mark.covered),
+                reason,
+                by,
+                at,
+                mark.origin,
+            ),
+            mark.space,
+        )
+        for mark in marks
+    ]
+    return store.transact(operations) if operations else []
