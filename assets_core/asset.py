@@ -748,6 +748,8 @@ class Group:
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)
+        if "required" in self.defaults:  # as the option that it is handed on as
+            self.defaults["require"] = self.defaults.pop("required")
         self.tags: tuple[str, ...] = self.defaults.pop("tags")
 
     def __repr__(self) -> str:
@@ -771,7 +773,7 @@ class Group:
     def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """`source` with this group's defaults."""
         merged = self._options(options)
-        for not_for_sources in ("io", "retry", "executor", "schema", "batch", "required"):
+        for not_for_sources in ("io", "retry", "executor", "schema", "batch", "require"):
             merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)
 

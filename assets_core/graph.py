@@ -294,6 +294,12 @@ class _Builder:
         self._check_observing(asset)
 
     def _check_observing(self, asset: Asset) -> None:
+        if asset.kind == "source" and asset.required is not None:
+            self.problem(
+                asset,
+                f"Source {asset.name!r} has require=, and a source reads nothing.",
+                "Give it to what reads the source.",
+            )
         named = ("token", "observe_range", "closed_after")
         given = [name for name in named if getattr(asset, name) is not None]
         if given and asset.kind != "source":

@@ -7,15 +7,15 @@ two readers of the same steps and the same reasons.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from assets_core.graph import Graph, Op
-from assets_core.partitions import PartitionSelection
+from assets_core.graph import Graph, Input, Op
+from assets_core.partitions import KeySpace, PartitionSelection
 from assets_core.staleness import (
     Assessment,
     Digests,
@@ -25,6 +25,8 @@ from assets_core.staleness import (
     Wiring,
     assess,
     explain,
+    is_enough,
+    keys_to_ranges,
 )
 
 if TYPE_CHECKING:
@@ -47,12 +49,58 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """What is missing through one input: ``ordinals`` (int64) of the ``expected`` partitions of
+    ``asset``, where ``needed`` would do (None: a function decides, and ``policy`` names it).
+    """
+
+    asset: str
+    ordinals: np.ndarray
+    expected: int
+    space: KeySpace
+    needed: int | None = None
+    policy: str = "all"
+
+    @property
+    def missing(self) -> int:
+        """How many are missing."""
+        return len(self.ordinals)
+
+    def __str__(self) -> str:
+        """``3 of 31 of days: 2024-01-07, …``; the keys alone where nothing is there."""
+        where = self.where()
+        if self.missing < self.expected:
+            needs = "" if self.policy == "all" else f" (needs {self.needed or self.policy})"
+            return f"{self.missing:,} of {self.expected:,} of {self.asset}{needs}: {where}"
+        return f"{self.asset}{'@' if self.expected == 1 else ' '}{where}"
+
+    def where(self, most: int = 3) -> str:
+        """The keys, consecutive ones as ranges, the first few of many."""
+        pairs = keys_to_ranges(self.space, self.ordinals.tolist())
+        told = [a if a == b else f"{a}..{b}" for a, b in pairs[:most]]
+        return ", ".join([*told, *(["…"] if len(pairs) > most else [])])
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """An asset partition that would run, but waits for upstream partitions that are missing."""
+    """An asset partition that would run, but waits for upstream partitions that are missing.
+
+    ``lacks`` has an entry for each input that too much is missing of.
+    """
 
     asset: str
     partition: str
     missing: tuple[tuple[str, str], ...]
+    lacks: tuple[Lack, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """``waits for 3 of 31 of days: 2024-01-07, …``."""
+        what = "; ".join(str(lack) for lack in self.lacks)
+        return f"waits for {what or _NOTHING_NAMED}"
+
+
+_NOTHING_NAMED = "a step that can't run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,27 +213,54 @@ class Plan:
     def waiting(self) -> Iterator[Waiting]:
         """Every asset partition of the selection that is stale but can't run yet."""
         for batch in self.waiting_batches:
+            gone = [self.gone(read) for read in batch.op.inputs]
             for ordinal in batch.ordinals.tolist():
-                missing = tuple(self._missing(batch.op, ordinal))
+                lacks = tuple(self.lacks(batch.op, ordinal, gone))
+                missing = tuple((lack.asset, k) for lack in lacks for k in _keys(lack))
                 key = self.facts.spaces[batch.op.name].key(ordinal)
                 for asset in batch.op.outputs:
-                    yield Waiting(asset, key, missing)
+                    yield Waiting(asset, key, missing, lacks)
 
     @property
     def blocked(self) -> int:
         """How many asset partitions wait for missing upstream partitions."""
         return sum(len(b.ordinals) * len(b.op.outputs) for b in self.waiting_batches)
 
-    def _missing(self, op: Op, ordinal: int) -> Iterator[tuple[str, str]]:
-        planned = {b.op.name: b.ordinals for b in self.batches}
-        for read in op.inputs:
+    def lacks(
+        self, op: Op, ordinal: int, gone: Sequence[np.ndarray] | None = None
+    ) -> Iterator[Lack]:
+        """What a partition that waits is waiting for, by input; ``gone`` of each, where known."""
+        columns = gone or [self.gone(read) for read in op.inputs]
+        for read, column in zip(op.inputs, columns, strict=True):
             at = self.wiring.edge(op, read).upstream(ordinal)
-            gone = at[self.lacking(read.asset)[at]]
-            upstream = planned.get(self.graph.op_of[read.asset].name)
-            if upstream is not None:
-                gone = np.setdiff1d(gone, upstream)
-            for key in self.facts.spaces[read.asset].keys(gone):
-                yield read.asset, key
+            missing = column[at]
+            if missing.any() and not self._does_without(read, at, missing):
+                yield self.lack(read, at[missing], len(at))
+
+    def _does_without(self, read: Input, at: np.ndarray, missing: np.ndarray) -> bool:
+        if read.require.is_all:
+            return False
+        source = self.graph.assets[read.asset].kind == "source"
+        blind = self.blind.get(self.graph.op_of[read.asset].name)
+        if source and blind is not None and (self.facts.assets[read.asset].id[at[blind[at]]]).any():
+            return False
+        return is_enough(read, at, missing, self.facts.spaces[read.asset])
+
+    def lack(self, read: Input, missing: np.ndarray, expected: int) -> Lack:
+        """These ordinals, missing of as many through an input."""
+        policy = read.require
+        space = self.facts.spaces[read.asset]
+        return Lack(read.asset, missing, expected, space, policy.needed(expected), str(policy))
+
+    def gone(self, read: Input) -> np.ndarray:
+        """Which partitions of what an input reads are not there and do not come by this plan,
+        bool."""
+        found = self.lacking(read.asset).copy()
+        upstream = self.graph.op_of[read.asset].name
+        for batch in self.batches:
+            if batch.op.name == upstream:
+                found[batch.ordinals] = False
+        return found
 
     def lacking(self, asset: str) -> np.ndarray:
         """Which partitions of an asset can't be read, bool: nothing is recorded of them, or they
@@ -228,6 +303,7 @@ class Plan:
                     "asset": w.asset,
                     "partition": w.partition,
                     "missing": [{"asset": a, "partition": p} for a, p in w.missing],
+                    "lacks": [_lack_dict(lack) for lack in w.lacks],
                 }
                 for w in self.waiting()
             ],
@@ -259,6 +335,20 @@ class Plan:
         from assets_core.observe.display import plan_text
 
         return plan_text(self)
+
+
+def _keys(lack: Lack) -> list[str]:
+    found: list[str] = lack.space.keys(lack.ordinals)
+    return found
+
+
+def _lack_dict(lack: Lack) -> dict[str, Any]:
+    return {
+        "asset": lack.asset,
+        "missing": lack.missing,
+        "expected": lack.expected,
+        "needed": lack.needed,
+    }
 
 
 def _reason_dict(reason: Reason) -> dict[str, str]:

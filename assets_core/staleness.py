@@ -465,22 +465,45 @@ def _spread(
         if read.asset in op.outputs:
             own_past.append((read, edge))
             continue
-        upstream = done[wiring.graph.op_of[read.asset].name]
-        gone = (facts.assets[read.asset].id == 0) & (~upstream.stale | upstream.absent)
+        upstream, there = done[wiring.graph.op_of[read.asset].name], facts.assets[read.asset].id
+        gone = (there == 0) & (~upstream.stale | upstream.absent)
+        if not read.require.is_all and upstream.blind is not None:
+            gone |= upstream.blind
         if upstream.reasons.any() or upstream.may.any():
             # What is done without, and does not come, changes nothing.
             found.may |= edge.any(upstream.stale if read.require.is_all else upstream.stale & ~gone)
         if gone.any():
             found.absent |= lacks(read, edge, gone, facts.spaces[read.asset])
         if upstream.blind is not None:
-            unseen = edge.any(upstream.blind) & (mask if mask is not None else True)
+            unseen = _unseen(wiring.graph, read, edge, upstream.blind, there, found.absent)
+            if mask is not None:
+                unseen &= mask
             found.blind = unseen if found.blind is None else found.blind | unseen
             found.absent |= unseen
             found.may |= unseen
     if mask is not None:
         found.may &= mask
-    for read, edge in own_past:
-        _scan(read, edge, facts, found, mask)
+    if own_past:
+        _scan(own_past, facts, found, mask)
+
+
+def _unseen(
+    graph: Graph,
+    read: Input,
+    edge: Edge,
+    blind: np.ndarray,
+    there: np.ndarray,
+    absent: np.ndarray,
+) -> np.ndarray:
+    """Which partitions can't be built since a source could not be looked at, bool."""
+    every = edge.any(blind)
+    if read.require.is_all:
+        return every.copy()
+    found: np.ndarray = every & absent
+    if graph.assets[read.asset].kind == "source":
+        # Seen before, it is handed over; and what it holds now is what nobody can tell.
+        found |= edge.any(blind & (there != 0))
+    return found
 
 
 def lacks(read: Input, edge: Edge, gone: np.ndarray, up: KeySpace) -> np.ndarray:
@@ -498,43 +521,88 @@ def lacks(read: Input, edge: Edge, gone: np.ndarray, up: KeySpace) -> np.ndarray
         return found
     short = missing > 0
     for ordinal in np.flatnonzero(short).tolist():
-        short[ordinal] = not is_enough(read, edge, ordinal, gone, up)
+        at = edge.upstream(ordinal)
+        short[ordinal] = not is_enough(read, at, gone[at], up)
     return short
 
 
-def is_enough(read: Input, edge: Edge, ordinal: int, gone: np.ndarray, up: KeySpace) -> bool:
-    """`lacks` of one partition, the other way around."""
-    at = edge.upstream(ordinal)
-    left = at[~gone[at]]
-    if read.require.rule is None:
-        return len(left) >= int(read.require.least(np.array(len(at))))
-    return read.require.holds(up.keys(left), up.keys(at))
+def is_enough(read: Input, at: np.ndarray, gone: np.ndarray, up: KeySpace) -> bool:
+    """Whether the policy of an input is content with what is not ``gone`` (bool) of ``at``."""
+    policy = read.require
+    if policy.rule is None or not gone.any():
+        return len(at) - int(gone.sum()) >= int(policy.least(np.array(len(at))))
+    return policy.holds(up.keys(at[~gone]), up.keys(at))
+
+
+@dataclass(slots=True)
+class _Past:
+    """One input through which an op reads its own past, while the scan goes along it.
+
+    ``missing`` says of each partition whether it keeps those that read it from being built.
+    """
+
+    read: Input
+    edge: Edge
+    up: KeySpace
+    there: np.ndarray
+    missing: list[bool]
+
+    @classmethod
+    def of(cls, read: Input, edge: Edge, facts: Facts, found: Assessment) -> _Past:
+        there = facts.assets[read.asset].id != 0
+        missing = ~there & (~found.stale | found.absent)
+        if read.require.is_all:
+            missing |= found.stale & found.absent
+        return cls(read, edge, facts.spaces[read.asset], there, missing.tolist())
+
+    def look(self, ordinal: int, stale: list[bool]) -> tuple[bool, bool]:
+        """Whether something that a partition reads will change, and whether enough is there."""
+        bounds = self.edge.bounds(ordinal)
+        if bounds is not None:
+            moving, gone = stale[slice(*bounds)], self.missing[slice(*bounds)]
+        else:
+            at = self.edge.upstream(ordinal).tolist()
+            moving, gone = [stale[j] for j in at], [self.missing[j] for j in at]
+        if True not in gone:
+            return True in moving, True
+        if self.read.require.is_all:
+            return True in moving, False
+        moves = any(m and not g for m, g in zip(moving, gone, strict=True))
+        at = self.edge.upstream(ordinal)
+        return moves, is_enough(self.read, at, np.array(gone), self.up)
+
+    def waits(self, ordinal: int) -> None:
+        self.missing[ordinal] = self.read.require.is_all or not self.there[ordinal]
 
 
 def _scan(
-    read: Input, edge: Edge, facts: Facts, found: Assessment, mask: np.ndarray | None
+    own_past: Sequence[tuple[Input, Edge]],
+    facts: Facts,
+    found: Assessment,
+    mask: np.ndarray | None,
 ) -> None:
     """Carry staleness forward along an op's own past, in order of partitions."""
-    there, strict = facts.assets[read.asset].id != 0, read.require.is_all
     first = np.flatnonzero(found.stale | found.absent)
     if not len(first):
         return
-    gone = ~there & (~found.stale | found.absent)
-    stale, missing = found.stale.tolist(), (found.absent | gone if strict else gone).tolist()
-    may, absent = found.may, found.absent
+    pasts = [_Past.of(read, edge, facts, found) for read, edge in own_past]
+    stale, may, absent = found.stale.tolist(), found.may, found.absent
     for i in range(int(first[0]), len(stale)):
         if mask is not None and not mask[i]:
             continue
-        bounds = edge.bounds(i)
-        window = range(*bounds) if bounds is not None else edge.upstream(i).tolist()
-        if any(stale[j] and (strict or not missing[j]) for j in window):
+        moves, enough = False, True
+        for past in pasts:
+            one = past.look(i, stale)
+            moves, enough = moves or one[0], enough and one[1]
+        if moves:
             may[i] = stale[i] = True
-        if not stale[i] or not any(missing[j] for j in window):
+        if not stale[i]:
             continue
-        if strict or not is_enough(read, edge, i, gone, facts.spaces[read.asset]):
+        if not enough:
             absent[i] = True
-            gone[i] = not there[i]
-            missing[i] = strict or not there[i]
+        if absent[i]:
+            for past in pasts:
+                past.waits(i)
 
 
 # --------------------------------------------------------------------------------------------
@@ -657,6 +725,8 @@ def _moved(
         place = f"{read.asset}[{key}]"
         if key not in now:  # `latest()` has gone on, or a window's calendar was cut
             told = Reason("input changed", f"no longer reads {place}", was=_short(old))
+        elif key not in was and not read.require.is_all:
+            told = Reason(kind, f"{label} {place}, which was not there", now=_short(new))
         elif was and key not in was:
             told = Reason("input changed", f"now reads {place}", now=_short(new))
         else:

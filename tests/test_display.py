@@ -190,7 +190,7 @@ def test_what_waits_names_what_it_waits_for(tmp_path: Path) -> None:
     blocked = [g for g in plan_groups(made.plan()) if g.status == "blocked"]
     assert [(g.asset, g.where, g.why) for g in blocked] == [
         ("clean", "2024-01-02..2024-01-03", "waits for landing 2024-01-02..2024-01-03"),
-        ("trend", "2024-01-02..2024-01-03", "waits for clean 2024-01-02..2024-01-03"),
+        ("trend", "2024-01-02..2024-01-03", "waits for 2 of 3 of clean: 2024-01-02..2024-01-03"),
     ]
     made.state.close()
 

@@ -108,7 +108,7 @@ def test_a_plan_shows_the_error_of_a_source_and_what_it_blocks(
     landing.broken = {"2024-01-02"}
     plan = project.plan(now=NOW)
     assert "no connection for 2024-01-02" in str(plan)
-    assert "waits for landed 2024-01-02" in str(plan)
+    assert "waits for landed@2024-01-02" in str(plan)
     (unseen,) = plan.to_dict()["unseen"]
     assert (unseen["asset"], unseen["partition"]) == ("landed", "2024-01-02")
 

@@ -203,6 +203,8 @@ class Batching:
         for ordinal in ordinals:
             if engine.stopped:
                 return
+            if not engine._has_enough(state, ordinal):
+                continue
             with engine._lock:
                 digest, _ = engine._digests.one(state.op, ordinal)
                 stale = engine._needs_run(state, ordinal, digest)
@@ -218,7 +220,14 @@ class Batching:
         yield from calls
 
     def _joins(self, state: OpState, ordinal: int) -> bool:
-        return all(_reads_something(edge, ordinal) for read, edge in state.edges if read.data)
+        there = self._engine._there
+        return all(
+            _reads_something(edge, ordinal)
+            if read.require.is_all
+            else len(there(read, edge.upstream(ordinal))) > 0
+            for read, edge in state.edges
+            if read.data
+        )
 
     def _build(self, state: OpState, ordinals: list[int]) -> None:
         """One call; when it fails as a whole, one for each half of them."""
@@ -228,10 +237,11 @@ class Batching:
         if len(ordinals) == 1:
             engine._decide(state, ordinals[0])
             return
-        steps = [self._step(state, ordinal) for ordinal in ordinals]
-        task = RangeTask(
-            state.op.name, tuple(step.task for step in steps), self._inputs(state, ordinals)
-        )
+        with engine._lock:  # what is recorded as read is what is handed over
+            steps = [self._step(state, ordinal) for ordinal in ordinals]
+            task = RangeTask(
+                state.op.name, tuple(step.task for step in steps), self._inputs(state, ordinals)
+            )
         began = time.time_ns() // 1000
         for ordinal in ordinals:
             engine._tell(state, ordinal, "started")
@@ -254,7 +264,7 @@ class Batching:
             for read, edge in state.edges:
                 if read.data:
                     each = [edge.upstream(ordinal) for ordinal in ordinals]
-                    at = np.unique(np.concatenate(each)).tolist()
+                    at = self._engine._there(read, np.unique(np.concatenate(each)))
                     found.append(self._engine._input_data(read, at))
         return tuple(found)
 

@@ -59,7 +59,7 @@ from assets_core.execute.tally import (
 )
 from assets_core.graph import Input, Op
 from assets_core.partitions import Edge
-from assets_core.plan import Plan
+from assets_core.plan import Lack, Plan
 from assets_core.records import (
     Attempt,
     AttemptStatus,
@@ -71,7 +71,15 @@ from assets_core.records import (
     Version,
     version_hex,
 )
-from assets_core.staleness import CODE, FORCED, AssetFacts, Digests, Facts, keys_to_ranges
+from assets_core.staleness import (
+    CODE,
+    FORCED,
+    AssetFacts,
+    Digests,
+    Facts,
+    is_enough,
+    keys_to_ranges,
+)
 
 _WAITING, _READY, _RUNNING, _DECIDED = 1, 2, 3, 4
 _UNKNOWN_CODE = -2  # what Facts.code_id says of one that was never recorded
@@ -86,7 +94,9 @@ class OpState:
     """Where each partition of an op stands, by ordinal (arrays of the key space's length).
 
     ``pending`` counts undecided upstream steps of the plan, ``reasons`` are the plan's bits,
-    ``first`` is the position of the op's steps in the global order, by ordinal (-1: not planned).
+    ``position`` is that of the op's steps in the global order, by ordinal (-1: not planned),
+    ``lost`` (bool) are those that failed or were blocked in this run. ``lenient`` says that some
+    input need not be there as a whole.
     """
 
     op: Op
@@ -95,7 +105,9 @@ class OpState:
     reasons: np.ndarray
     position: np.ndarray
     edges: list[tuple[Input, Edge]]
-    readers: list[tuple[OpState, Edge]] = field(default_factory=list)
+    lost: np.ndarray
+    lenient: bool
+    readers: list[tuple[OpState, Edge, Input]] = field(default_factory=list)
     leases: dict[int, dict[str, Lease]] = field(default_factory=dict)
 
 
@@ -192,7 +204,7 @@ class Engine:
     def _lay_out(self) -> None:
         batches = self.plan.batches
         self._ops = [self._op_state(batch.op) for batch in batches]
-        by_name = {state.op.name: state for state in self._ops}
+        self._by_op = by_name = {state.op.name: state for state in self._ops}
         ends, tops, ordinals = [], [], []
         for index, (batch, state) in enumerate(zip(batches, self._ops, strict=True)):
             state.state[batch.ordinals] = _WAITING
@@ -229,6 +241,8 @@ class Engine:
             reasons=np.zeros(n, np.uint8),
             position=np.full(n, -1, np.int64),
             edges=edges,
+            lost=np.zeros(n, bool),
+            lenient=any(not read.require.is_all for read in op.inputs),
         )
 
     def _connect(self, by_name: dict[str, OpState]) -> None:
@@ -236,7 +250,7 @@ class Engine:
             for read, edge in state.edges:
                 upstream = by_name.get(self.plan.graph.op_of[read.asset].name)
                 if upstream is not None:
-                    upstream.readers.append((state, edge))
+                    upstream.readers.append((state, edge, read))
                     state.pending += edge.count(upstream.position >= 0)
             free = np.flatnonzero((state.state == _WAITING) & (state.pending == 0))
             state.state[free] = _READY
@@ -566,6 +580,8 @@ class Engine:
     # Deciding and running one step
 
     def _decide(self, state: OpState, ordinal: int) -> None:
+        if not self._has_enough(state, ordinal):
+            return
         with self._lock:
             digest, sums = self._digests.one(state.op, ordinal)
             fresh = not self._needs_run(state, ordinal, digest)
@@ -577,6 +593,50 @@ class Engine:
             self._release(state, ordinal, "released")
             return
         self._attempt(state, ordinal, task, digest, reads)
+
+    def _has_enough(self, state: OpState, ordinal: int) -> bool:
+        """Whether enough of each input is there; blocks the step when it isn't.
+
+        Asked once all that it reads is decided, of inputs that may be incomplete: a failure up
+        there has blocked the readers of everything at once.
+        """
+        if not state.lenient:
+            return True
+        try:
+            found = (self._lack(read, edge, ordinal) for read, edge in state.edges)
+            lacks = [str(lack) for lack in found if lack is not None]
+        except AssetsError as error:  # a function of the user's own was asked
+            self._fail(state, ordinal, 1, error, time.time_ns() // 1000, "failed")
+            return False
+        if not lacks:
+            return True
+        key = self._facts.spaces[state.op.name].key(ordinal)
+        with self._lock:
+            state.lost[ordinal] = True
+        self._blocked(state, ordinal, f"waits for {'; '.join(lacks)}")
+        self._block_readers(state, ordinal, f"{state.op.name}@{key} is blocked")
+        self._decided(state, ordinal)
+        return False
+
+    def _lack(self, read: Input, edge: Edge, ordinal: int) -> Lack | None:
+        """What is missing of an input that may be incomplete, if it is too much.
+
+        What failed in this run counts as missing, though an older version may be there.
+        """
+        if read.require.is_all:
+            return None
+        upstream = self._by_op.get(self.plan.graph.op_of[read.asset].name)
+        at = edge.upstream(ordinal)
+        with self._lock:
+            gone = self._facts.assets[read.asset].id[at] == 0
+            if upstream is not None:
+                gone |= upstream.lost[at]
+        blind = self.plan.blind.get(self.plan.graph.op_of[read.asset].name)
+        if blind is not None:
+            gone |= blind[at]
+        if not gone.any() or is_enough(read, at, gone, self._facts.spaces[read.asset]):
+            return None
+        return self.plan.lack(read, at[gone], len(at))
 
     def _needs_run(self, state: OpState, ordinal: int, digest: Version) -> bool:
         if state.reasons[ordinal] & FORCED:
@@ -624,12 +684,19 @@ class Engine:
             run=self.run,
             targets=targets,
             inputs=tuple(
-                self._input_data(read, edge.upstream(ordinal).tolist())
+                self._input_data(read, self._there(read, edge.upstream(ordinal)))
                 for read, edge in state.edges
                 if read.data and inputs
             ),
             schemas={asset: self._schema(asset) for asset in op.outputs},
         )
+
+    def _there(self, read: Input, at: np.ndarray) -> list[int]:
+        """Which of these upstream partitions are handed over: all, or those that there are."""
+        if not read.require.is_all:
+            at = at[self._facts.assets[read.asset].id[at] != 0]
+        found: list[int] = at.tolist()
+        return found
 
     def _schema(self, asset: str) -> str:
         found = self._schemas.get(asset)
@@ -654,7 +721,8 @@ class Engine:
         )
 
     def _read(self, read: Input, edge: Edge, ordinal: int, total: Version) -> InputRead:
-        space, bounds = self._facts.spaces[read.asset], edge.bounds(ordinal)
+        space = self._facts.spaces[read.asset]
+        bounds = edge.bounds(ordinal) if read.require.is_all else None
         if bounds is not None:
             lo, hi = bounds
             ranges = (
@@ -662,7 +730,7 @@ class Engine:
             )
             count = max(hi - lo, 0)
         else:
-            at = edge.upstream(ordinal).tolist()
+            at = self._there(read, edge.upstream(ordinal))
             ranges, count = keys_to_ranges(space, at), len(at)
         return InputRead(read.name, read.asset, ranges, count, self._facts.revision, total)
 
@@ -1101,7 +1169,9 @@ class Engine:
                 Failure(state.op.name, key, first_line(error), str(error), attempt, code)
             )
         self._tell(state, ordinal, "failed", first_line(error))
-        self._block_readers(state, ordinal)
+        with self._lock:
+            state.lost[ordinal] = True
+        self._block_readers(state, ordinal, f"{state.op.name}@{key} failed")
         self._decided(state, ordinal)
         most = self.options.max_failures
         if most and len(self.tally.failures) >= most:
@@ -1142,23 +1212,37 @@ class Engine:
         )
         self._submit_quietly(Note(notes))
 
-    def _block_readers(self, state: OpState, ordinal: int) -> None:
-        """Everything planned that reads a failed step can't run, all the way down."""
-        cause = f"{state.op.name}@{self._facts.spaces[state.op.name].key(ordinal)}"
+    def _block_readers(self, state: OpState, ordinal: int, cause: str) -> None:
+        """What is planned and needs a step that won't come can't run, all the way down.
+
+        Those that may do without are not asked before everything else they read is decided.
+        """
         stack = [(state, ordinal)]
         while stack:
             upstream, at = stack.pop()
-            for reader, edge in upstream.readers:
+            for reader, edge, read in upstream.readers:
+                if not read.require.is_all:
+                    if upstream is not state or at != ordinal:
+                        self._spared(reader, edge, at)
+                    continue
                 for down in np.atleast_1d(edge.downstream(at)).tolist():
                     with self._lock:
                         if reader.state[down] not in (_WAITING, _READY):
                             continue
                         reader.state[down] = _DECIDED
+                        reader.lost[down] = True
                         self._left -= 1
                     self._blocked(reader, down, cause)
                     stack.append((reader, down))
 
-    def _blocked(self, state: OpState, ordinal: int, cause: str) -> None:
+    def _spared(self, reader: OpState, edge: Edge, ordinal: int) -> None:
+        """A blocked step is decided for those, too, that may do without it."""
+        with self._lock:
+            woken = self._count_down(reader, edge, ordinal)
+            if woken:
+                self._lock.notify(woken)
+
+    def _blocked(self, state: OpState, ordinal: int, reason: str) -> None:
         key = self._facts.spaces[state.op.name].key(ordinal)
         leases = state.leases.pop(ordinal, {})
         if leases:
@@ -1167,8 +1251,8 @@ class Engine:
         with self._lock:
             for asset in state.op.outputs:
                 self.tally.add(asset, "blocked")
-                self.tally.blocked.append((asset, key, f"{cause} failed"))
-        self._tell(state, ordinal, "blocked", f"{cause} failed")
+                self.tally.blocked.append((asset, key, reason))
+        self._tell(state, ordinal, "blocked", reason)
 
     def _count_unseen(self) -> None:
         """A source partition that could not be looked at failed, as a step does."""
@@ -1204,10 +1288,7 @@ class Engine:
                 cause = f"{failed[0]}@{failed[1]} could not be observed"
                 self.tally.blocked.append((waiting.asset, waiting.partition, cause))
                 continue
-            shown = ", ".join(f"{a}@{p}" for a, p in waiting.missing[:3])
-            more = f" and {len(waiting.missing) - 3} more" if len(waiting.missing) > 3 else ""
-            reason = f"waits for {shown}{more}" if shown else "waits for a step that can't run"
-            self.tally.blocked.append((waiting.asset, waiting.partition, reason))
+            self.tally.blocked.append((waiting.asset, waiting.partition, waiting.told))
 
     def _decided(self, state: OpState, ordinal: int) -> None:
         """Tell the readers of a step; those that wait for nothing more become ready."""
@@ -1215,7 +1296,7 @@ class Engine:
             state.state[ordinal] = _DECIDED
             self._left -= 1
             woken = 0
-            for reader, edge in state.readers:
+            for reader, edge, _ in state.readers:
                 woken += self._count_down(reader, edge, ordinal)
             if self._left == 0:
                 self._wake_all()

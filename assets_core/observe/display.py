@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ from assets_core.observe.format import (
 from assets_core.observe.layout import MOST, Box, draw
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
+from assets_core.staleness import lacks
 
 if TYPE_CHECKING:
     from assets_core.execute.result import RunResult
@@ -78,7 +79,7 @@ def plan_groups(plan: Plan, causes: Causes | None = None) -> list[PlanGroup]:
             if len(may):
                 found += _may_groups(plan, batch.op, asset, may, planned)
     for batch in plan.waiting_batches:
-        why = _waits_for(plan, batch, planned)
+        why = _waits_for(plan, batch)
         found += [_group(plan, a, "blocked", batch.ordinals, why) for a in batch.op.outputs]
     return found
 
@@ -140,20 +141,20 @@ def _may_groups(
         yield _group(plan, asset, "may", ordinals[signs == sign], one_line(why, 160))
 
 
-def _waits_for(plan: Plan, batch: Batch, planned: Mapping[str, np.ndarray]) -> str:
+def _waits_for(plan: Plan, batch: Batch) -> str:
     """What the partitions of a batch wait for."""
     parts = []
     waiting = np.zeros(plan.facts.spaces[batch.op.name].n, bool)
     waiting[batch.ordinals] = True
     for read in batch.op.inputs:
-        gone = plan.wiring.edge(batch.op, read).cover(waiting)
-        gone &= plan.lacking(read.asset)
-        upstream = planned.get(plan.graph.op_of[read.asset].name)
-        if upstream is not None:
-            gone[upstream] = False
-        if gone.any():
-            where = ranges(np.flatnonzero(gone), plan.facts.spaces[read.asset], most=2)
-            parts.append(f"{read.asset} {where}")
+        edge, gone = plan.wiring.edge(batch.op, read), plan.gone(read)
+        short = waiting & lacks(read, edge, gone, plan.facts.spaces[read.asset])
+        expected = edge.cover(short)
+        missing = np.flatnonzero(expected & gone)
+        if len(missing):
+            # One partition's need is its own; of several, the numbers are those of all of them.
+            lack = plan.lack(read, missing, int(expected.sum()))
+            parts.append(str(lack if short.sum() == 1 else replace(lack, policy="all")))
     return "waits for " + ("; ".join(dict.fromkeys(parts)) or "partitions that do not exist yet")
 
 

@@ -339,16 +339,11 @@ class _Walk:
 
     def _waits(self, op: Op, ordinal: int) -> Iterator[Change]:
         """The upstream partitions that a blocked one lacks, by input."""
-        for read in op.inputs:
-            at = self.plan.wiring.edge(op, read).upstream(ordinal)
-            gone = at[self.plan.lacking(read.asset)[at]]
-            batch = self.planned.get(self.plan.graph.op_of[read.asset].name)
-            if batch is not None:
-                gone = np.setdiff1d(gone, batch.ordinals)
-            if len(gone):
-                where = ranges(gone, self.plan.facts.spaces[read.asset], most=_WAITS)
-                detail = f"for {len(gone):,} of {len(at):,} of {read.asset}: {where}"
-                yield Change("waits", f"waits {detail}", asset=read.asset)
+        for lack in self.plan.lacks(op, ordinal):
+            needs = "" if lack.policy == "all" else f" (needs {lack.needed or lack.policy})"
+            number = f"{lack.missing:,} of {lack.expected:,} of {lack.asset}{needs}"
+            detail = f"waits for {number}: {ranges(lack.ordinals, lack.space, most=_WAITS)}"
+            yield Change("waits", detail, asset=lack.asset)
 
     # Upward ------------------------------------------------------------------------------------
 

@@ -135,10 +135,8 @@ def _print_each(screen: Screen, made: Plan) -> None:
         status = screen.paint(f"{step.status:<7}", STATUS_STYLES[step.status])
         screen.line(f"{status}  {step}  {'; '.join(_reasons(step))}")
     for waiting in made.waiting():
-        missing = ", ".join(f"{asset}@{key}" for asset, key in waiting.missing[:3])
-        more = f" and {count(len(waiting.missing) - 3)} more" if len(waiting.missing) > 3 else ""
         where = f"{waiting.asset}@{waiting.partition}"
-        screen.line(f"{screen.paint('blocked', 'red')}  {where}  waits for {missing}{more}")
+        screen.line(f"{screen.paint('blocked', 'red')}  {where}  {one_line(waiting.told)}")
 
 
 def _reasons(step: Step) -> Iterator[str]:
