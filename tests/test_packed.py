@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets_core import daily, product, static
-from assets_core.contracts import Publish, Snapshot, StateStore, Withdraw
+from assets_core.contracts import Invalidate, Publish, Snapshot, StateStore, Withdraw
 from assets_core.partitions import KeySpace
-from assets_core.records import Code, Materialization, Receipt
+from assets_core.records import Code, Invalidation, Materialization, Receipt
 from assets_core.staleness import Facts
 from assets_core.state import open_store, packed
 from assets_core.state.packed import PackedFacts
@@ -87,6 +87,7 @@ def check(store: StateStore, path: Path, spaces: Mapping[str, KeySpace]) -> Fact
     snapshot = store.snapshot("prod", spaces)
     found = PackedFacts(path, store, "prod").facts(spaces)
     assert told(found) == told(Facts.of(snapshot, spaces))
+    assert found.invalidations == Facts.of(snapshot, spaces).invalidations
     assert found.revision == snapshot.revision
     return found
 
@@ -196,6 +197,24 @@ def test_a_withdrawn_partition_is_gone(tmp_path: Path, store: StateStore) -> Non
     check(store, path, spaces)
     store.transact([Withdraw("prod", "a", "2024-01-03")])
     assert not check(store, path, spaces).assets["a"].id[2]
+
+
+def test_invalidations_are_of_the_log_wherever_they_lie(tmp_path: Path, store: StateStore) -> None:
+    path, spaces = tmp_path / "facts.bin", {"a": days(20), "b": days(20)}
+    publish(store, "a", spaces["a"].keys(), 1)
+
+    def mark(name: str, *ranges: tuple[str, str]) -> None:
+        what = Invalidation("prod", name, ranges, "no", "ann", 1)
+        store.transact([Invalidate(what, spaces[name])])
+
+    mark("a", ("2024-01-03", "2024-01-05"))
+    check(store, path, spaces)  # packed
+    mark("b")
+    check(store, path, spaces)  # in the tail
+    publish(store, "b", spaces["b"].keys(), 2)
+    found = check(store, path, spaces)  # packed again
+    assert found.invalidated("a") is not None
+    check(store, path, {"a": days(25), "b": days(20)})
 
 
 def test_another_store_in_the_same_place_is_not_believed(tmp_path: Path) -> None:

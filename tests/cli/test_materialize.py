@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cli.shop import Command, environment, process, strict_json, write_project
 
 
@@ -318,3 +320,49 @@ def test_accept_asks(built: Path, assets: Command) -> None:
 def test_accept_never_invents_what_is_missing(shop: Path, assets: Command) -> None:
     out = assets("accept", "orders", "--partition", "2024-01-01").out
     assert out == "Nothing to accept: what is stale was never materialized.\n"
+
+
+def test_invalidate_says_what_runs_again(built: Path, assets: Command) -> None:
+    outcome = assets(
+        *("invalidate", "orders", "--partitions", "2024-01-01..2024-01-02"),
+        *("--reason", "the till was off"),
+    )
+    assert outcome.code == 0
+    first, second = outcome.out.splitlines()
+    assert first.startswith("Invalidated 2 asset partitions by ")
+    assert first.endswith(": the till was off")
+    assert second == "  orders 2024-01-01..2024-01-02 (2)"
+    assert "the till was off" in assets("plan", "orders").out
+    assert "the till was off" in assets("status", "orders").out
+    assert "the till was off" in assets("history", "orders").out
+
+
+def test_invalidate_asks_before_everything_downstream(built: Path, assets: Command) -> None:
+    line = ("invalidate", "orders", "--partition", "2024-01-01", "--downstream", "--reason", "x")
+    outcome = assets(*line)
+    assert outcome.code == 2
+    assert "This would invalidate 4 asset partitions" in outcome.err
+    assert assets("plan", "orders").out.startswith("Nothing to do")
+    assert assets(*line, "--yes").code == 0
+    assert assets("plan", "+trend", "--json").json["must"] == 4
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("orders", "--yes"),
+        ("--reason", "x", "--yes"),
+        ("landing", "--reason", "x", "--yes"),
+        ("orders", "--partition", "2030-01-01", "--reason", "x"),
+    ],
+)
+def test_invalidate_refuses_what_makes_no_sense(
+    built: Path, assets: Command, line: tuple[str, ...]
+) -> None:
+    assert assets("invalidate", *line).code == 2
+    assert assets("plan", "orders").out.startswith("Nothing to do")
+
+
+def test_invalidate_marks_nothing_that_is_missing(shop: Path, assets: Command) -> None:
+    out = assets("invalidate", "orders", "--reason", "x", "--yes").out
+    assert out == "Nothing to invalidate: nothing of it was ever built.\n"

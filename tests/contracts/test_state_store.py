@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from assets_core import static
 from assets_core.contracts import (
     Acquire,
     Beat,
     Columns,
     Finish,
     Held,
+    Invalidate,
     Lease,
     Note,
     Publish,
@@ -35,6 +38,7 @@ from assets_core.records import (
     CheckOutcome,
     Code,
     InputRead,
+    Invalidation,
     Materialization,
     Measured,
     Receipt,
@@ -390,6 +394,94 @@ def test_a_withdrawn_partition_keeps_its_token(store: StateStore) -> None:
     build(store, "k")
     store.transact([Withdraw("prod", "a", "k")])
     assert acquire(store, "r1", "k") == (Lease("a", "k", 2, 0),)
+
+
+# ---- invalidations
+
+KEYS = static(["k1", "k2", "k3"]).resolve(datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def invalidate(store: StateStore, *keys: str, asset: str = "a", reason: str = "no") -> int:
+    what = Invalidation("prod", asset, tuple((k, k) for k in keys), reason, "ann", 5)
+    (number,) = store.transact([Invalidate(what, KEYS)])
+    return int(number)
+
+
+def test_an_invalidation_takes_an_id_of_the_log(store: StateStore) -> None:
+    begin(store)
+    before, marked, after = build(store, "k1"), invalidate(store, "k1"), build(store, "k1")
+    assert before < marked < after
+
+
+def test_an_invalidation_is_read_as_it_was_written(store: StateStore) -> None:
+    what = Invalidation("prod", "a", (("k1", "k2"), ("k3", "k3")), "née 'x'", "Änn", 7, "up")
+    (number,) = store.transact([Invalidate(what, KEYS)])
+    assert store.invalidations("prod") == [replace(what, id=number)]
+
+
+def test_invalidations_come_newest_first_by_asset_and_environment(store: StateStore) -> None:
+    first, second = invalidate(store, "k1"), invalidate(store, "k2")
+    other = invalidate(store, asset="b")
+    assert [one.id for one in store.invalidations("prod")] == [other, second, first]
+    assert [one.id for one in store.invalidations("prod", "a", limit=1)] == [second]
+    assert store.invalidations("dev") == []
+
+
+def test_a_snapshot_has_the_invalidations_of_its_assets(store: StateStore) -> None:
+    first, second = invalidate(store, "k1"), invalidate(store, "k2")
+    invalidate(store, asset="b")
+    whole = store.snapshot("prod", ["a"])
+    assert [one.id for one in whole.invalidations] == [first, second]
+    assert [one.id for one in store.snapshot("prod", ["a"], since=first).invalidations] == [second]
+
+
+def test_an_invalidation_has_a_mark_of_its_own(store: StateStore) -> None:
+    first, second = invalidate(store, "k1"), invalidate(store, "k2")
+    assert len({store.mark(first), store.mark(second), ""}) == 3
+
+
+def test_several_invalidations_are_recorded_together_or_not_at_all(store: StateStore) -> None:
+    good, bad = (
+        Invalidate(Invalidation("prod", asset, (), "no", "ann", 5), KEYS) for asset in ("a", "\0")
+    )
+    with pytest.raises(StateError):
+        store.transact([good, bad])
+    assert store.invalidations("prod") == []
+
+
+def test_what_was_being_built_when_it_was_invalidated_stays_so(store: StateStore) -> None:
+    begin(store)
+    held, other = acquire(store, "r1", "k1", "k2")
+    assert isinstance(held, Lease)
+    assert isinstance(other, Lease)
+    invalidate(store, "k1", reason="meanwhile")
+    first, second = store.transact([Publish(fact(held)), Publish(fact(other))])
+    again, _ = store.invalidations("prod")
+    assert again.ranges == (("k1", "k1"),)
+    assert (again.reason, again.by, again.at) == ("meanwhile", "ann", 5)
+    assert first.id < again.id < second.id
+    assert build(store, "k1") > again.id
+    assert len(store.invalidations("prod")) == 2
+
+
+def test_a_lease_taken_after_the_invalidation_is_free_of_it(store: StateStore) -> None:
+    begin(store)
+    acquire(store, "r1", "k1")
+    invalidate(store, "k1")
+    build(store, "k1")
+    assert len(store.invalidations("prod")) == 1
+
+
+def test_compaction_removes_invalidations_that_hold_for_nothing(store: StateStore) -> None:
+    begin(store)
+    build(store, "k1")
+    build(store, "k2")
+    settled, held = invalidate(store, "k1"), invalidate(store, "k2", "k3")
+    build(store, "k1")
+    store.transact([Finish("r1", "done", 9)])
+    store.compact("prod", 10, {"a": KEYS})
+    assert [one.id for one in store.invalidations("prod")] == [held]
+    assert settled < held
 
 
 # ---- snapshots
