@@ -303,7 +303,7 @@ class Plan:
                     "asset": w.asset,
                     "partition": w.partition,
                     "missing": [{"asset": a, "partition": p} for a, p in w.missing],
-                    "lacks": [_lack_dict(lack) for lack in w.lacks],
+                    "lacks": [lack_dict(lack) for lack in w.lacks],
                 }
                 for w in self.waiting()
             ],
@@ -342,7 +342,8 @@ def _keys(lack: Lack) -> list[str]:
     return found
 
 
-def _lack_dict(lack: Lack) -> dict[str, Any]:
+def lack_dict(lack: Lack) -> dict[str, Any]:
+    """Plain JSON values."""
     return {
         "asset": lack.asset,
         "missing": lack.missing,

@@ -630,10 +630,13 @@ class Project:
         walk = downstream_of if downstream else upstream_of
         return walk(ledger, name, key, depth=depth)
 
-    def status(self, select: Select = None, *, now: datetime | None = None) -> Status:
+    def status(
+        self, select: Select = None, *, include_open: bool = False, now: datetime | None = None
+    ) -> Status:
         """The state of every partition of the selection: fresh, stale, missing, failed, blocked.
 
-        Sources are observed first, as for a plan.
+        Sources are observed first, as for a plan. ``include_open`` also tells of windows that are
+        open, and which of these were built all the same.
         """
         from assets_core.observe.status import make_status
         from assets_core.staleness import Digests, Wiring, assess
@@ -641,7 +644,7 @@ class Project:
         self.recover()
         at = _aware(now) if now is not None else self.now()
         chosen = self.graph.select(select)
-        spaces = self.spaces(at)
+        spaces = self.spaces(at, include_open=include_open)
         facts, wiring = self.facts(spaces), Wiring(self.graph, spaces)
         sightings = self._observe(self.graph.order, None, facts, wiring, at)
         if sightings.moved:

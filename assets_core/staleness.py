@@ -254,6 +254,8 @@ def input_tag(read: Input | InputRead) -> int:
 
 _OPEN = hash64("open window")
 
+WAS_OPEN = "its window was open when it was built"
+
 
 def is_incomplete(fact: Materialization) -> bool:
     """Whether a partition was built while its window was still open.
@@ -305,6 +307,14 @@ class Digests:
         if space.closed < space.n:
             still = found[space.closed :]
             still[:] = combine(still, np.full(len(still), _OPEN, np.uint64))
+        return found
+
+    def only_closed(self, op: Op, asset: str, ordinals: np.ndarray) -> np.ndarray:
+        """Which partitions of an output were built of just this, while their window was open."""
+        now, recorded = self.column(op)[ordinals], self.facts.assets[asset].digest[ordinals]
+        marked = combine(now, np.full(len(now), _OPEN, np.uint64))
+        same = (marked[:, 0] == recorded[:, 0]) & (marked[:, 1] == recorded[:, 1])
+        found: np.ndarray = same & (ordinals < self.facts.spaces[asset].closed)
         return found
 
     def one(self, op: Op, ordinal: int) -> tuple[Version, list[Version]]:
@@ -677,7 +687,7 @@ def _input_reasons(graph: Graph, digests: Digests, asset: str, ordinal: int) -> 
     found: list[Reason] = []
     closed = ordinal < facts.spaces[asset].closed
     if closed and _was_open(op, reads, (int(own.digest[ordinal][0]), int(own.digest[ordinal][1]))):
-        found.append(Reason("closed", "its window was open when it was built"))
+        found.append(Reason("closed", WAS_OPEN))
     for read, total in zip(op.inputs, sums, strict=True):
         before = reads.pop(read.name, None)
         if before is not None and before.asset == read.asset and before.digest == total:

@@ -294,6 +294,26 @@ def test_too_many_failures_block_it_and_what_follows(opened: Open, jobs: int) ->
     )
 
 
+def test_status_does_not_call_blocked_what_does_without_a_failure(opened: Open) -> None:
+    chain = Chain(opened, 0.9)
+    chain.failing = {KEYS[2]}
+    project = chain.open()
+    project.materialize(now=NOW)
+    status = project.status(now=NOW)
+    assert (status["days"].counts["failed"], status["month"].counts["stale"]) == (1, 1)
+
+
+def test_status_says_of_what_too_much_failed(opened: Open) -> None:
+    chain = Chain(opened, 0.9)
+    chain.failing = {KEYS[2], KEYS[5]}
+    project = chain.open()
+    project.materialize(now=NOW)
+    status = project.status(now=NOW)
+    assert (status["month"].counts["blocked"], status["year"].counts["blocked"]) == (1, 1)
+    told = f"waits for 2 of 10 of days (needs 9): {KEYS[2]}, {KEYS[5]}"
+    assert status["month"].waiting == told
+
+
 def test_what_is_blocked_is_done_without_too(opened: Open) -> None:
     chain = Chain(opened, "all", lambda present, expected: True)
     chain.failing = {KEYS[2]}

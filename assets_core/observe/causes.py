@@ -17,7 +17,7 @@ from assets_core.graph import Input, Op
 from assets_core.observe.format import count, one_line, ranges, short
 from assets_core.partitions import Edge
 from assets_core.plan import Batch, Plan
-from assets_core.staleness import CODE, FORCED, INPUT, INVALIDATED, MISSING, Reason
+from assets_core.staleness import CODE, FORCED, INPUT, INVALIDATED, MISSING, WAS_OPEN, Reason
 
 MOST = 64
 """So many causes are told apart, one bit each; all that are found after them share the last bit."""
@@ -326,6 +326,11 @@ class _Finder:
         self, batch: Batch, asset: str, moved: np.ndarray
     ) -> Iterator[tuple[Key, np.ndarray]]:
         """Which inputs moved: those recorded since the partition was built."""
+        if self.plan.facts.spaces[asset].ends() is not None:
+            closed = moved & self.plan.digests.only_closed(batch.op, asset, batch.ordinals)
+            if closed.any():
+                yield ("closed", WAS_OPEN), closed
+                moved = moved & ~closed
         own = self.plan.facts.assets[asset].id[batch.ordinals]
         newer: dict[str, np.ndarray] = {}
         for read in batch.op.inputs:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from assets_core.graph import Graph, Op
+from assets_core.graph import Graph, Input, Op
 from assets_core.observe import svg
 from assets_core.observe.format import (
     GONE,
@@ -30,8 +30,9 @@ from assets_core.observe.format import (
     table,
 )
 from assets_core.partitions import KeySpace
+from assets_core.plan import Lack, lack_dict
 from assets_core.records import Attempt, Invalidation
-from assets_core.staleness import Assessment, Facts, Sightings, Wiring
+from assets_core.staleness import Assessment, Facts, Sightings, Wiring, is_enough, lacks
 
 STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "failed")
 """What a partition can be, from good to bad; the position is its code in columns.
@@ -73,7 +74,9 @@ class AssetStatus:
     version before serves. ``landed`` is the µs of the newest record (0: none), ``rows`` the rows
     of all current partitions. Of a source, ``unseen`` holds the error of each partition that could
     not be looked at, ``gone`` the ordinals of those that were seen before and are not there now.
-    ``invalidated`` are the invalidations in force with the ordinals that each holds for.
+    ``invalidated`` are the invalidations in force with the ordinals that each holds for, ``waits``
+    what the blocked partitions lack, ``incomplete`` the ordinals of what was built in windows that
+    are still open.
     """
 
     asset: str
@@ -87,6 +90,8 @@ class AssetStatus:
     unseen: Mapping[str, str] = field(default_factory=dict)
     gone: np.ndarray | None = None
     invalidated: tuple[tuple[Invalidation, np.ndarray], ...] = ()
+    waits: tuple[Lack, ...] = ()
+    incomplete: np.ndarray | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -99,6 +104,21 @@ class AssetStatus:
         if self.kind == "source":
             return ("observed", "not seen")
         return ("fresh", "stale", "missing", "blocked", "failed")
+
+    @property
+    def waiting(self) -> str:
+        """``waits for 3 of 31 of days: 2024-01-07, …``; empty when nothing is lacking."""
+        told = "; ".join(str(lack) for lack in self.waits)
+        return one_line(f"waits for {told}") if told else ""
+
+    @property
+    def incomplete_text(self) -> str:
+        """What is told of open windows that were built; empty when there are none."""
+        if self.incomplete is None or not len(self.incomplete):
+            return ""
+        return (
+            f"{self.asset}  {ranges(self.incomplete, self.space)}  incomplete: its window is open"
+        )
 
     @property
     def healthy(self) -> bool:
@@ -157,6 +177,11 @@ class AssetStatus:
             "fresh_failures": _failure_dicts(self.fresh_failures),
             "unseen": [{"partition": key, "error": e} for key, e in self.unseen.items()],
             "gone": self._ranges_of(self.gone) if self.gone is not None else [],
+            "waits": [
+                {**lack_dict(lack), "partitions": _ranges_in(lack.space, lack.ordinals)}
+                for lack in self.waits
+            ],
+            "incomplete": self._ranges_of(self.incomplete) if self.incomplete is not None else [],
             "invalidated": [
                 {
                     "partitions": self._ranges_of(at),
@@ -173,8 +198,11 @@ class AssetStatus:
         return self._ranges_of(self.ordinals(state))
 
     def _ranges_of(self, ordinals: np.ndarray) -> list[list[str]]:
-        runs = runs_of(ordinals)
-        return [[self.space.key(a), self.space.key(b)] for a, b in runs]
+        return _ranges_in(self.space, ordinals)
+
+
+def _ranges_in(space: KeySpace, ordinals: np.ndarray) -> list[list[str]]:
+    return [[space.key(a), space.key(b)] for a, b in runs_of(ordinals)]
 
 
 def _failure_dicts(failures: Mapping[str, Attempt]) -> list[dict[str, Any]]:
@@ -339,27 +367,53 @@ class _Maker:
     def _upstream_stuck(self, op: Op) -> np.ndarray:
         mask = np.zeros(self.facts.spaces[op.name].n, bool)
         for read in op.inputs:
-            upstream = self.stuck.get(self.graph.op_of[read.asset].name)
-            if upstream is not None and upstream.any():
-                mask |= self.wiring.edge(op, read).any(upstream)
+            if read.asset not in op.outputs and (gone := self._gone(read)).any():
+                edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
+                mask |= lacks(read, edge, gone, space)
         return mask
+
+    def _gone(self, read: Input) -> np.ndarray:
+        """Which upstream partitions do not come, bool."""
+        stuck = self.stuck.get(self.graph.op_of[read.asset].name)
+        if stuck is not None:
+            return stuck
+        missing: np.ndarray = self.facts.assets[read.asset].id == 0
+        return missing if self.observed else np.zeros(len(missing), bool)
+
+    def _waits(self, name: str, blocked: np.ndarray) -> Iterator[Lack]:
+        """What the blocked partitions of an asset wait for, all of them together, by input."""
+        op = self.graph.op_of[name]
+        for read in op.inputs if blocked.any() else ():
+            edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
+            gone = self._gone(read)
+            short = blocked & lacks(read, edge, gone, space)
+            expected = edge.cover(short)
+            at = np.flatnonzero(expected & gone)
+            if len(at):
+                n, policy = int(expected.sum()), read.require
+                alone = short.sum() == 1  # the need of several is not one number
+                needs = (policy.needed(n), str(policy)) if alone else ()
+                yield Lack(read.asset, at, n, space, *needs)
 
     def _along_own_past(self, op: Op, stale: np.ndarray, stuck: np.ndarray) -> None:
         """An op that reads its own past is stuck after its first stuck partition."""
         for read in op.inputs:
             if read.asset not in op.outputs or not stuck.any():
                 continue
-            edge = self.wiring.edge(op, read)
-            for ordinal in np.flatnonzero(stale).tolist():
-                if not stuck[ordinal] and stuck[edge.upstream(ordinal)].any():
+            edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
+            for ordinal in np.flatnonzero(stale & ~stuck).tolist():
+                at = edge.upstream(ordinal)
+                gone = stuck[at]
+                if gone.any() and (read.require.is_all or not is_enough(read, at, gone, space)):
                     stuck[ordinal] = True
 
     def row(self, name: str, codes: np.ndarray) -> AssetStatus:
         """One asset's row."""
         own, space = self.facts.assets[name], self.facts.spaces[name]
+        built = self.graph.assets[name].kind != "source"
         return AssetStatus(
             asset=name,
-            kind="source" if self.graph.assets[name].kind == "source" else "asset",
+            kind="asset" if built else "source",
             space=space,
             codes=codes,
             failures=self._attempts(name, space, codes == FAILED),
@@ -372,6 +426,8 @@ class _Maker:
             },
             gone=np.array(self.sightings.gone.get(name, ()), np.int64),
             invalidated=tuple(self._invalidated(name)),
+            waits=tuple(self._waits(name, codes == BLOCKED)),
+            incomplete=space.closed + np.flatnonzero(own.id[space.closed :] * built),
         )
 
     def _invalidated(self, name: str) -> Iterator[tuple[Invalidation, np.ndarray]]:
@@ -435,7 +491,9 @@ def _trouble(row: AssetStatus) -> list[str]:
         lines.append(f"fresh    {row.asset}: {len(row.fresh_failures) - _TROUBLES:,} more of these")
     blocked = row.ordinals("blocked")
     if len(blocked):
-        lines.append(f"blocked  {row.asset}  {ranges(blocked, row.space)}")
+        lines.append(f"blocked  {row.asset}  {ranges(blocked, row.space)}  {row.waiting}".rstrip())
+    if len(incomplete := row.incomplete_text):
+        lines.append(f"open     {incomplete}")
     lines += [f"{label:<8} {where}  {told}" for label, where, told in source_troubles(row)]
     lines += [f"stale    {where}  {told}" for where, told in invalidations_told(row)]
     return lines

@@ -54,7 +54,7 @@ SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
     ("status",): {
         "now": str,
         "counts": dict,
-        "assets": ["asset kind total counts rows landed partitions failures"],
+        "assets": ["asset kind total counts rows landed partitions failures waits incomplete"],
     },
     ("runs",): {
         "runs": [

@@ -68,11 +68,12 @@ def status(
     ctx: typer.Context,
     selection: options.Selection = None,
     select: options.Select = None,
+    include_open: options.IncludeOpen = False,
     as_json: options.Json = False,
 ) -> None:
     """Every asset's partitions at a glance: fresh, stale, missing, blocked, failed."""
     with project(ctx) as loaded:
-        found = loaded.status(options.both(selection, select))
+        found = loaded.status(options.both(selection, select), include_open=include_open)
         if as_json:
             print_json(found.to_dict())
         else:
@@ -131,7 +132,10 @@ def _print_troubles(screen: Screen, row: AssetStatus) -> None:
     stuck = row.ordinals("blocked")
     if len(stuck):
         where = ranges(stuck, row.space)
-        screen.line(f"{screen.paint('blocked', 'magenta')}  {row.asset} {where}")
+        blocked = screen.paint("blocked", "magenta")
+        screen.line(f"{blocked}  {row.asset} {where}  {row.waiting}".rstrip())
+    if row.incomplete_text:
+        screen.line(f"{screen.paint('open', 'yellow')}     {row.incomplete_text}")
     for label, where, told in source_troubles(row):
         screen.line(f"{screen.paint(f'{label:<8}', 'red')} {where}  {told}")
     for where, told in invalidations_told(row):
