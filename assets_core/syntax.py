@@ -7,6 +7,7 @@ for is not decided here but in ``fingerprint``.
 from __future__ import annotations
 
 import ast
+import copy
 import linecache
 import re
 import tokenize
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, TypeGuard
 
 from assets_core.hashing import digest
 
@@ -223,8 +224,44 @@ def _annotations(arguments: Sequence[Any], into: _Normaliser) -> tuple[object, .
         if isinstance(note, ast.Constant) and isinstance(note.value, str):
             note = _parsed_annotation(note)
         if note is not None:
-            found.append((argument.arg, into.plain(note)))
+            found.append((argument.arg, into.plain(_without_policy(note))))
     return tuple(found)
+
+
+def _without_policy(note: ast.AST) -> ast.AST:
+    """An annotation without ``require(…)``: that says when to build, and not what."""
+    if not any(isinstance(inner, ast.Call) and _is_policy(inner) for inner in ast.walk(note)):
+        return note
+    found: ast.AST = _Policies().visit(copy.deepcopy(note))
+    return found
+
+
+def _is_policy(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+    return name == "require"
+
+
+class _Policies(ast.NodeTransformer):
+    """Takes the policies out of ``Annotated[…]``; ``orders.require(0.9)`` becomes ``orders``."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if not isinstance(node.slice, ast.Tuple):
+            return self.generic_visit(node)
+        kept = [e for e in node.slice.elts if not (_is_plain(e) and _is_policy(e))]
+        dropped = len(node.slice.elts) - len(kept)
+        node.slice.elts = kept
+        self.generic_visit(node)
+        return node.slice.elts[0] if dropped and len(kept) == 1 else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if _is_policy(node) and isinstance(node.func, ast.Attribute):
+            return node.func.value
+        return node
+
+
+def _is_plain(node: ast.expr) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
 def _parsed_annotation(note: ast.Constant) -> ast.AST:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from cli.shop import forget_definitions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -179,6 +180,43 @@ def test_a_changed_policy_rebuilds_nothing(opened: Open) -> None:
     landed = Landed(*KEYS)
     opened(landed.source, month_of(0.9)).materialize(now=NOW)
     assert not opened(landed.source, month_of("all")).plan(now=NOW)
+
+
+DECLARED = """
+from typing import Annotated
+import pyarrow as pa
+from assets_core import Partition, asset, daily, last, monthly, require
+
+@asset(partitions=daily("2024-01-01"))
+def days(partition: Partition) -> pa.Table: ...
+
+def enough(present, expected): return len(present) > LEAST
+
+@asset(partitions=monthly("2024-01"), require=POLICY)
+def by_option(days: pa.Table) -> pa.Table: ...
+
+@asset(partitions=monthly("2024-01"))
+def by_marker(days: Annotated[pa.Table, require(POLICY)]) -> pa.Table: ...
+
+@asset(partitions=monthly("2024-01"))
+def by_rule(days: Annotated[pa.Table, require(enough)]) -> pa.Table: ...
+
+@asset(partitions=daily("2024-01-01"))
+def by_method(d: Annotated[pa.Table, days.last(2).require(POLICY)]) -> pa.Table: ...
+"""
+
+
+def test_a_policy_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for policy in ("'any'", "0.9"):
+        text = DECLARED.replace("POLICY", policy).replace("LEAST", str(len(found)))
+        (tmp_path / "policies.py").write_text(text, encoding="utf-8")
+        forget_definitions("policies")
+        with Project.load("policies", root=tmp_path) as project:
+            found.append({asset: code.hex for asset, code in project.codes.items()})
+    forget_definitions("policies")
+    assert found[0] == found[1]
 
 
 def test_a_query_reads_what_is_there(opened: Open) -> None:
