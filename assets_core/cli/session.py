@@ -119,7 +119,7 @@ def line_of(ctx: typer.Context, command: str, words: Iterable[tuple[str, object]
     ``words`` are pairs of an option and its value; True gives the option alone, None, False and
     empty lists nothing, a list repeats it. Passwords are left out: what is stored is read by many.
     """
-    parts = ["assets", *command.split()]
+    parts = ["assets", *shlex.split(command)]
     given = named_by(ctx)
     pairs: list[tuple[str, object]] = [(f"--{name}", given.get(name)) for name in SHARED]
     for option, value in [*pairs, *words]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assets_core.cli.failing import safe, show_traceback
 from assets_core.cli.screen import Cell, Screen
 from assets_core.observe.display import RESULTS
+from assets_core.observe.failures import Alike, Failed, FailureGroup, group_alike, group_failures
 from assets_core.observe.format import (
     count,
     first_line,
@@ -23,12 +22,14 @@ from assets_core.observe.format import (
 
 if TYPE_CHECKING:
     from assets_core.cli.progress import Watched
-    from assets_core.execute.engine import Failure
     from assets_core.execute.result import RunResult
     from assets_core.partitions import KeySpace
     from assets_core.plan import Plan
     from assets_core.project import Project
     from assets_core.records import Attempt
+
+Again = Callable[["FailureGroup", "Plan"], str]
+"""The command line that retries just one kind of failure, empty where there is none."""
 
 _STATUS_STYLES = {"done": "green", "failed": "bold red", "blocked": "red", "interrupted": "yellow"}
 _COUNT_STYLES = {"failed": "red", "blocked": "red", "unchanged": "dim", "released": "dim"}
@@ -38,7 +39,12 @@ _HELPS = 5
 
 
 def print_summary(
-    screen: Screen, project: Project, plan: Plan, result: RunResult, watched: Watched
+    screen: Screen,
+    project: Project,
+    plan: Plan,
+    result: RunResult,
+    watched: Watched,
+    again: Again,
 ) -> None:
     """The whole summary of a run."""
     _print_title(screen, result)
@@ -46,7 +52,7 @@ def print_summary(
     _print_rejected(screen, watched)
     _print_warnings(screen, plan, watched)
     if result.failures:
-        _print_failures(screen, project, plan, result)
+        _print_failures(screen, project, plan, result, again)
     if result.blocked:
         _print_blocked(screen, plan, result)
     if not result.ok and result.resume:
@@ -100,28 +106,6 @@ def _print_warnings(screen: Screen, plan: Plan, watched: Watched) -> None:
 # Failures
 
 
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """Partitions of one asset about which the same is said; ``text`` is what the first says."""
-
-    asset: str
-    text: str
-    partitions: list[str]
-
-
-def group_alike(items: Iterable[tuple[str, str, str]]) -> list[Alike]:
-    """``(asset, text, partition)`` grouped by asset and text, numbers and keys left out of it."""
-    groups: dict[tuple[str, str], Alike] = {}
-    for asset, text, partition in items:
-        pattern = _NUMBERS.sub("#", text.replace(partition, "#"))
-        group = groups.setdefault((asset, pattern), Alike(asset, text, []))
-        group.partitions.append(partition)
-    return list(groups.values())
-
-
-_NUMBERS = re.compile(r"\d+(?:[.,:T-]\d+)*")
-
-
 def _where(plan: Plan, group: Alike) -> str:
     if len(group.partitions) == 1:
         return reference(group.asset, group.partitions[0])
@@ -135,37 +119,62 @@ def key_ranges(space: KeySpace, keys: Sequence[str]) -> str:
     return f"{shown} ({count(len(keys))})"
 
 
-def _print_failures(screen: Screen, project: Project, plan: Plan, result: RunResult) -> None:
-    tracebacks = _tracebacks(project.attempts(result.run_id))
-    groups = group_alike((f.asset, f.error, f.partition) for f in result.failures)
+def failure_groups(project: Project, plan: Plan, result: RunResult) -> tuple[FailureGroup, ...]:
+    """The failures of a run by kind, each kind with a traceback where there is one."""
+    tracebacks = _tracebacks(project.attempts(result.run_id)) if result.failures else {}
+    failures = (
+        Failed(
+            f.asset,
+            f.partition,
+            f.error,
+            details=f.details,
+            traceback=tracebacks.get((f.asset, f.partition), ""),
+            tries=f.attempts,
+        )
+        for f in result.failures
+    )
+    return group_failures(failures, plan.facts.spaces)
+
+
+def told_failures(
+    project: Project, plan: Plan, result: RunResult, again: Again
+) -> list[dict[str, Any]]:
+    """The same as plain JSON values, each with the command line that retries just it."""
+    groups = failure_groups(project, plan, result)
+    return [group.to_dict(retry=again(group, plan)) for group in groups]
+
+
+def _print_failures(
+    screen: Screen, project: Project, plan: Plan, result: RunResult, again: Again
+) -> None:
+    groups = failure_groups(project, plan, result)
     log = project.run_log(result.run_id)
-    by_place = {(f.asset, f.partition): f for f in result.failures}
     screen.line()
     screen.line(f"{count(len(result.failures), 'step')} failed", "bold red")
     for i, group in enumerate(groups[:_MOST_GROUPS]):
-        first = by_place[group.asset, group.partitions[0]]
-        told = tracebacks.get((first.asset, first.partition), "") if i < _TRACEBACKS else ""
-        _print_failure(screen, plan, group, first, told)
-        if next(log.read(first.asset, first.partition), None) is None:
-            continue
-        words = ["assets", "logs", result.run_id, first.asset, first.partition]
-        screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
+        print_group(screen, group, with_traceback=i < _TRACEBACKS)
+        first = group.first
+        if next(log.read(first.asset, first.partition), None) is not None:
+            words = ["assets", "logs", result.run_id, first.asset, first.partition]
+            screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
+        retry = again(group, plan)
+        if retry:
+            screen.line(f"    {screen.paint('retry just this:', 'dim')} {retry}")
     if len(groups) > _MOST_GROUPS:
         more = count(len(groups) - _MOST_GROUPS, "more kind")
         screen.line(f"  and {more} of errors; see: assets runs {result.run_id}")
 
 
-def _print_failure(
-    screen: Screen, plan: Plan, group: Alike, first: Failure, traceback: str
-) -> None:
-    """One kind of failure: its first line, then the user's traceback or the error's facts."""
-    tries = f" after {first.attempts} tries" if first.attempts > 1 else ""
-    where = screen.paint(_where(plan, group), "bold")
-    screen.line(f"  {where}{tries}  {screen.paint(first_line(first.error, 300), 'red')}")
-    if traceback:
-        show_traceback(screen, traceback, indent="    ")
+def print_group(screen: Screen, group: FailureGroup, *, with_traceback: bool = True) -> None:
+    """One kind of failure: what it is, where, then a traceback or the error's facts."""
+    tries = f"  ({count(group.tries, 'try', 'tries')})" if group.tries > 1 else ""
+    screen.line(f"  {screen.paint(group.title, 'bold')}{tries}")
+    if len(group.partitions) > 1 and group.ranges:
+        screen.line(f"    {group.where()}")
+    if group.traceback and with_traceback:
+        show_traceback(screen, group.traceback, indent="    ")
         return
-    lines = safe(first.details).splitlines()[1 : _DETAIL_LINES + 1]
+    lines = safe(group.first.details).splitlines()[1 : _DETAIL_LINES + 1]
     screen.lines(f"    {line}" for line in lines if line.strip())
 
 

@@ -114,6 +114,8 @@ def test_failures_are_retried_alone(shop: Path, assets: Command) -> None:
     assert failed.code == 1
     assert "Only what failed: assets backfill retry-failed" in failed.out
     assert "5 done, nothing left, 1 failed (failed)" in assets("runs").out
+    (group,) = assets("runs", "latest", "--json").json["failure_groups"]
+    assert group["retry"].startswith("assets backfill retry-failed ")
     (shop / "fail-2024-01-02").unlink()
     retried = process(shop, "backfill", "retry-failed", "latest", "--json")
     assert retried.code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,46 @@ def test_many_alike_failures_are_told_once(shop: Path, assets: Command) -> None:
     out = assets("materialize", "--yes", "+totals").out
     assert "3 steps failed" in out
     assert out.count("ValueError: no total") == 2  # in the heading, and in the one traceback
-    assert "totals 2024-01-01..2024-01-03 (3)" in out
+    assert "3 partitions: ValueError: no total for 2024-01-01 in totals" in out
+    assert "    2024-01-01..2024-01-03\n" in out
+
+
+def _retry_line(out: str) -> list[str]:
+    line = next(line for line in out.splitlines() if "retry just this: " in line)
+    return shlex.split(line.split("retry just this: assets ")[1])
+
+
+def test_one_kind_of_failure_is_retried_alone(shop: Path, assets: Command) -> None:
+    for day in (1, 2):
+        (shop / f"fail-2024-01-0{day}").touch()
+    words = _retry_line(assets("materialize", "--yes", "+trend", "--jobs", "2").out)
+    assert words == "materialize totals --partitions 2024-01-01..2024-01-02 --jobs 2".split()
+    for day in (1, 2):
+        (shop / f"fail-2024-01-0{day}").unlink()
+    assert assets(*words, "--json").json["counts"]["done"] == 2
+
+
+def test_a_runs_failures_are_told_by_kind_with_how_to_retry(shop: Path, assets: Command) -> None:
+    for day in (1, 2):
+        (shop / f"fail-2024-01-0{day}").touch()
+    assets("materialize", "--yes", "+totals")
+    out = assets("runs", "latest").out
+    assert "2 steps failed" in out
+    assert "2 partitions: ValueError: no total for 2024-01-0" in out
+    assert _retry_line(out) == "materialize totals --partitions 2024-01-01..2024-01-02".split()
+
+
+@pytest.mark.parametrize("command", ["materialize", "runs"])
+def test_failures_by_kind_are_json_too(shop: Path, assets: Command, command: str) -> None:
+    (shop / "fail-2024-01-02").touch()
+    found = assets("materialize", "--yes", "+totals", "--json").json
+    if command == "runs":
+        found = assets("runs", "latest", "--json").json
+    (group,) = found["failure_groups"]
+    assert group["ranges"] == [["2024-01-02", "2024-01-02"]]
+    assert group["error"] == "ValueError: no total for 2024-01-02"
+    assert group["retry"] == "assets materialize totals --partition 2024-01-02"
+    assert "Traceback" in group["traceback"]
 
 
 def test_the_resume_command_does_the_rest_and_no_more(shop: Path, assets: Command) -> None:

@@ -130,7 +130,7 @@ def test_a_run_shows_what_it_made_and_what_failed(shop: Path, assets: Command) -
     assets("materialize", "--yes", "+trend")
     out = assets("runs", "latest").out
     assert ["orders", "3", "9", "3"] in _words(out)
-    assert "1 attempt failed" in out
+    assert "1 step failed" in out
     assert "ValueError: no total for 2024-01-02" in out
 
 

@@ -204,7 +204,7 @@ def _proceed(
     """Execute it under a progress display; the exit code."""
     from assets_core.cli.progress import watching
     from assets_core.cli.stopping import two_steps
-    from assets_core.cli.summary import print_summary
+    from assets_core.cli.summary import print_summary, told_failures
 
     sys.stdout.flush()
     if one.options["priority"] < 0:
@@ -215,9 +215,12 @@ def _proceed(
         )
     now = loaded.backfills.progress(one.id)
     if as_json:
-        print_json({**now.to_dict(), "run": result.to_dict()})
+        retry = f"assets backfill retry-failed {one.id}"
+        groups = told_failures(loaded, made, result, lambda *_: retry)
+        print_json({**now.to_dict(), "run": {**result.to_dict(), "failure_groups": groups}})
     elif result.run_id:
-        print_summary(stdout(), loaded, made, result, watched)
+        # What failed of a backfill is retried together; its own last lines say how.
+        print_summary(stdout(), loaded, made, result, watched, lambda *_: "")
         _print_progress(stdout(), now)
     return result.exit_code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import Enum
 from itertools import groupby
@@ -20,7 +21,9 @@ from assets_core.errors import UsageError
 from assets_core.observe.format import count
 
 if TYPE_CHECKING:
+    from assets_core.cli.summary import Again
     from assets_core.execute.result import RunResult
+    from assets_core.observe.failures import FailureGroup
     from assets_core.plan import Plan
     from assets_core.project import Project
 
@@ -146,6 +149,16 @@ def materialize(
         result = _run(
             loaded,
             made,
+            again=retrying(
+                ctx,
+                [
+                    ("--jobs", jobs),
+                    ("--executor", executor.value if executor else None),
+                    ("--include-open", include_open),
+                    ("--config", config or []),
+                    ("--allow-schema-change", allow_schema_change),
+                ],
+            ),
             jobs=jobs,
             fail_fast=fail_fast,
             executor=executor.value if executor else None,
@@ -161,6 +174,7 @@ def _run(
     loaded: Project,
     made: Plan,
     *,
+    again: Again,
     jobs: int | None,
     fail_fast: bool,
     executor: str | None,
@@ -172,7 +186,7 @@ def _run(
     """Execute the plan under a progress display, and print what came of it."""
     from assets_core.cli.progress import watching
     from assets_core.cli.stopping import two_steps
-    from assets_core.cli.summary import print_summary
+    from assets_core.cli.summary import print_summary, told_failures
 
     sys.stdout.flush()  # the plan comes before the progress also where both go to one file
     with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
@@ -189,10 +203,24 @@ def _run(
     for item in result.recovered:
         stderr().line(f"Recovered: {item}", "yellow")
     if as_json:
-        print_json(result.to_dict())
+        groups = told_failures(loaded, made, result, again)
+        print_json({**result.to_dict(), "failure_groups": groups})
     else:
-        print_summary(stdout(), loaded, made, result, watched)
+        print_summary(stdout(), loaded, made, result, watched, again)
     return result
+
+
+def retrying(ctx: typer.Context, words: list[tuple[str, object]]) -> Again:
+    """How one kind of failure is retried alone, with these options of the run that it was in."""
+
+    def again(group: FailureGroup, made: Plan) -> str:
+        own = group.retry(made.facts.spaces.get(group.asset), forced=made.forced)
+        if not own:
+            return ""
+        options = words if own[0] == "materialize" else []
+        return line_of(ctx, shlex.join(own), options)
+
+    return again
 
 
 def recorded(made: Plan) -> int:

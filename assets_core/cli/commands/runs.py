@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assets_core.cli import options
 from assets_core.cli.completing import complete_asset, complete_partition, complete_run
-from assets_core.cli.failing import safe, show_traceback
+from assets_core.cli.failing import safe
 from assets_core.cli.screen import Cell, Screen, print_json, stdout
-from assets_core.cli.session import project
-from assets_core.cli.summary import group_alike, key_ranges
+from assets_core.cli.session import line_of, project
+from assets_core.cli.summary import key_ranges, print_group
+from assets_core.observe.failures import Failed, FailureGroup, group_alike, group_failures
 from assets_core.observe.format import (
     count,
     first_line,
@@ -25,6 +28,7 @@ from assets_core.observe.format import (
 )
 
 if TYPE_CHECKING:
+    from assets_core.partitions import KeySpace
     from assets_core.project import Project
     from assets_core.records import Attempt, Materialization, Run
 
@@ -59,7 +63,7 @@ def runs(
     """Recorded runs, newest first; with a run's id all about that run."""
     with project(ctx) as loaded:
         if run is not None:
-            _one_run(loaded, loaded.run(run), as_json=as_json)
+            _one_run(ctx, loaded, loaded.run(run), as_json=as_json)
             return
         found, working = loaded.runs(limit), loaded.backfills.open()
         if as_json:
@@ -123,18 +127,77 @@ def counts_text(run: Run) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in run.counts.items() if n)
 
 
-def _one_run(loaded: Project, run: Run, *, as_json: bool) -> None:
+def _one_run(ctx: typer.Context, loaded: Project, run: Run, *, as_json: bool) -> None:
     facts = loaded.materialized_by(run.id)
     attempts = loaded.attempts(run.id)
+    spaces = loaded.spaces(include_open=True)
+    groups = _failures(attempts, spaces)
     if as_json:
-        attempted = [attempt_dict(attempt) for attempt in attempts]
-        made = [_made_dict(fact) for fact in facts]
-        print_json({**run_dict(run), "materializations": made, "attempts": attempted})
+        print_json(
+            {
+                **run_dict(run),
+                "materializations": [_made_dict(fact) for fact in facts],
+                "attempts": [attempt_dict(attempt) for attempt in attempts],
+                "failure_groups": [g.to_dict(_retry(ctx, run, g, spaces)) for g in groups],
+            }
+        )
         return
     screen = stdout()
     _print_run(screen, run)
     _print_made(screen, facts)
-    _print_attempts(screen, loaded, run, attempts)
+    others = [attempt for attempt in attempts if attempt.status != "failed"]
+    _print_attempts(screen, spaces, others)
+    if groups:
+        screen.line()
+        _print_failures(ctx, screen, run, groups, spaces)
+
+
+def _failures(attempts: list[Attempt], spaces: Mapping[str, KeySpace]) -> tuple[FailureGroup, ...]:
+    """What failed in a run, by kind; attempts come newest first."""
+    told = (
+        Failed(
+            a.asset,
+            a.partition,
+            first_line(a.error),
+            details=a.error,
+            traceback=a.traceback,
+            tries=a.attempt,
+        )
+        for a in reversed(attempts)
+        if a.status == "failed"
+    )
+    return group_failures(told, spaces)
+
+
+def _retry(
+    ctx: typer.Context, run: Run, group: FailureGroup, spaces: Mapping[str, KeySpace]
+) -> str:
+    """The command line that retries just one kind of failure of a run."""
+    if run.backfill:
+        return line_of(ctx, f"backfill retry-failed {run.backfill}", [])
+    forced = "--force" in run.command.split()
+    own = group.retry(spaces.get(group.asset), forced=forced)
+    return line_of(ctx, shlex.join(own), []) if own else ""
+
+
+def _print_failures(
+    ctx: typer.Context,
+    screen: Screen,
+    run: Run,
+    groups: tuple[FailureGroup, ...],
+    spaces: Mapping[str, KeySpace],
+) -> None:
+    number = sum(len(group.partitions) for group in groups)
+    screen.line(f"{count(number, 'step')} failed", RUN_STYLES["failed"])
+    for group in groups[:_MOST_ERRORS]:
+        print_group(screen, group)
+        retry = _retry(ctx, run, group, spaces)
+        if retry:
+            screen.line(f"    {screen.paint('retry just this:', 'dim')} {retry}")
+    if len(groups) > _MOST_ERRORS:
+        screen.line(f"  and {count(len(groups) - _MOST_ERRORS, 'more kind')} of errors")
+    screen.line()
+    screen.line(f"What steps printed: assets logs {run.id}")
 
 
 def attempt_dict(attempt: Attempt) -> dict[str, Any]:
@@ -199,17 +262,17 @@ def _print_made(screen: Screen, facts: list[Materialization]) -> None:
     screen.table(["asset", *used], rows, right=range(1, len(used) + 1), indent=2)
 
 
-def _print_attempts(screen: Screen, loaded: Project, run: Run, attempts: list[Attempt]) -> None:
-    """Attempts that did not publish, those about which the same is said together."""
+def _print_attempts(
+    screen: Screen, spaces: Mapping[str, KeySpace], attempts: list[Attempt]
+) -> None:
+    """Attempts that neither published nor failed, those about which the same is said together."""
     by_status: dict[str, list[Attempt]] = {}
     for attempt in reversed(attempts):
         by_status.setdefault(attempt.status, []).append(attempt)
-    spaces = loaded.spaces(include_open=True)
     for status, found in by_status.items():
         screen.line()
         screen.line(f"{count(len(found), 'attempt')} {status}", RUN_STYLES.get(status, "yellow"))
         groups = group_alike((a.asset, first_line(a.error), a.partition) for a in found)
-        first = {(a.asset, first_line(a.error)): a for a in reversed(found)}
         for group in groups[:_MOST_ERRORS]:
             keys = list(dict.fromkeys(group.partitions))
             many = len(keys) > 1 and group.asset in spaces
@@ -219,14 +282,8 @@ def _print_attempts(screen: Screen, loaded: Project, run: Run, attempts: list[At
                 else reference(group.asset, keys[0])
             )
             screen.line(f"  {screen.paint(where, 'bold')}  {group.text}")
-            told = first[group.asset, group.text].traceback
-            if told and status == "failed":
-                show_traceback(screen, told, indent="    ")
         if len(groups) > _MOST_ERRORS:
             screen.line(f"  and {count(len(groups) - _MOST_ERRORS, 'more kind')} of errors")
-    if any(attempt.status == "failed" for attempt in attempts):
-        screen.line()
-        screen.line(f"What steps printed: assets logs {run.id}")
 
 
 def logs(
