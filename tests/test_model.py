@@ -11,6 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from assets_core.asset import Asset, Definitions, Reference
+from assets_core.asset import Asset, Batch, Definitions, Reference
 from assets_core.partitions import (
     UNPARTITIONED,
     Partition,
+    Partitions,
     all_partitions,
     daily,
     lag,
@@ -138,8 +140,16 @@ def value_of(code: int, inputs: dict[str, dict[str, int]]) -> int:
     return (total + code) // 3 % 4
 
 
+def keys_of(me: Partition | Partitions) -> Sequence[str]:
+    return me.keys if isinstance(me, Partitions) else [me.key]
+
+
 class Boom(Exception):
     """A failure on purpose."""
+
+
+_BATCHES = st.sampled_from([None, 1, 2, 3, 100])
+"""The most partitions of a call; None: each has its own."""
 
 
 class World(RuleBasedStateMachine):
@@ -170,6 +180,8 @@ class World(RuleBasedStateMachine):
             if self.kind[name] in ("day", "month") and data.draw(st.booleans()):
                 self.edges[name].append((name, "lag1"))
         self.code = dict.fromkeys(self.edges, 0)
+        self.batch = {name: data.draw(_BATCHES) for name in self.edges}
+        self.marked: set[tuple[str, str]] = set()
         self.recorded: dict[tuple[str, str], tuple[int, dict[Any, int], int]] = {}
         self.failing: set[tuple[str, str]] = set()
         self.crash_at = -1
@@ -194,31 +206,43 @@ class World(RuleBasedStateMachine):
             f"p{i}": Reference(up, MAPPINGS[mapping])
             for i, (up, mapping) in enumerate(self.edges[name])
         }
-        code = self.code[name]
+        code, batch = self.code[name], self.batch[name]
 
-        def build(given: dict[str, Any], key: str) -> pa.Table:
-            self.called.append((name, key))
-            if (name, key) in self.failing:
+        def build(given: dict[str, Any], keys: Sequence[str]) -> pa.Table:
+            """The rows of all partitions of a call; it counts once it is over, or blames one."""
+            broken = [key for key in keys if (name, key) in self.failing]
+            if not broken or len(keys) == 1:
+                self.called += [(name, key) for key in keys]
+            if broken:
                 raise Boom
-            inputs = {
-                p: {k: t["v"][0].as_py() for k, t in (tables or {}).items()}
-                for p, tables in given.items()
-            }
-            return pa.table({"v": [value_of(code, inputs)]})
+            values = []
+            for key in keys:
+                inputs = {}
+                for i, (up, mapping) in enumerate(self.edges[name]):
+                    own = set(upstream_keys(self.kind[name], key, self.kind[up], mapping))
+                    tables = given[f"p{i}"] or {}
+                    assert batch is not None or set(tables) <= own
+                    inputs[f"p{i}"] = {k: tables[k]["v"][0].as_py() for k in own & set(tables)}
+                values.append(value_of(code, inputs))
+            return pa.table({"part": list(keys), "v": values})
 
         functions = {
-            1: lambda p0, me: build({"p0": p0}, me.key),
-            2: lambda p0, p1, me: build({"p0": p0, "p1": p1}, me.key),
-            3: lambda p0, p1, p2, me: build({"p0": p0, "p1": p1, "p2": p2}, me.key),
+            1: lambda p0, me: build({"p0": p0}, keys_of(me)),
+            2: lambda p0, p1, me: build({"p0": p0, "p1": p1}, keys_of(me)),
+            3: lambda p0, p1, p2, me: build({"p0": p0, "p1": p1, "p2": p2}, keys_of(me)),
         }
         function: Any = functions[len(reads)]
-        function.__annotations__ = {**dict.fromkeys(reads, dict[str, pa.Table]), "me": Partition}
+        together = batch is not None and self.kind[name] != "one"
+        me = Partitions if together else Partition
+        function.__annotations__ = {**dict.fromkeys(reads, dict[str, pa.Table]), "me": me}
         return Asset(
             name,
             function=function,
             inputs=reads,
             version=str(code),
             partitions=KINDS[self.kind[name]][0],
+            partition_column="part" if self.kind[name] != "one" else None,
+            batch=Batch(batch) if together else None,
         )
 
     # The model -----------------------------------------------------------------------------
@@ -235,6 +259,8 @@ class World(RuleBasedStateMachine):
 
     def _must(self, name: str, key: str) -> bool:
         if (name, key) not in self.recorded:
+            return True
+        if (name, key) in self.marked:
             return True
         code, inputs, _ = self.recorded[name, key]
         return code != self.code[name] or inputs != self._inputs(name, key)
@@ -285,6 +311,7 @@ class World(RuleBasedStateMachine):
             for (p, k), v in inputs.items():
                 grouped[p][k] = v
             value = value_of(self.code[name], grouped)
+            self.marked.discard((name, key))
             self.recorded[name, key] = (self.code[name], inputs, value)
             self.values[name, key] = value
 
@@ -303,6 +330,29 @@ class World(RuleBasedStateMachine):
         self.code[data.draw(st.sampled_from(list(self.edges)))] += by
         self.project.close()
         self.project = self._open()
+
+    @rule(data=st.data())
+    def change_batch(self, data: Any) -> None:
+        """How many are built together is no part of what is built."""
+        self.batch[data.draw(st.sampled_from(list(self.edges)))] = data.draw(_BATCHES)
+        self.project.close()
+        self.project = self._open()
+
+    @rule(data=st.data(), downstream=st.booleans())
+    def invalidate(self, data: Any, downstream: bool) -> None:
+        name, key = data.draw(st.sampled_from(self._steps()))
+        self.project.invalidate(name, key, reason="why not", downstream=downstream, now=NOW)
+        marked = {(name, key)} & set(self.recorded)
+        if downstream:
+            for step in self._steps():
+                if step in self.recorded and set(self._reads(*step)) & marked:
+                    marked.add(step)
+        self.marked |= marked
+
+    def _reads(self, name: str, key: str) -> Iterator[tuple[str, str]]:
+        for up, mapping in self.edges[name]:
+            for k in upstream_keys(self.kind[name], key, self.kind[up], mapping):
+                yield up, k
 
     @rule(data=st.data())
     def break_or_mend(self, data: Any) -> None:
