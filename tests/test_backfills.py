@@ -206,6 +206,16 @@ def test_code_that_changed_is_said_and_the_rest_planned_anew(world: World) -> No
     changed.project.close()
 
 
+def test_what_has_become_stale_beside_it_is_left_alone(world: World) -> None:
+    world.project.materialize("raw", KEYS[:4])
+    wish = Wish(select=("raw",), partitions=(RANGE,))
+    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    changed = world.with_code("2")
+    assert changed.project.backfills.proceed(one.id).ok
+    assert set(changed.calls) == {("raw", key) for key in KEYS[4:]}
+    changed.project.close()
+
+
 def test_pinned_code_is_not_gone_on_with_by_other_code(world: World) -> None:
     wish = Wish(partitions=(RANGE,), pin_code=True)
     one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))

@@ -275,6 +275,7 @@ def test_what_was_never_there_is_looked_for_also_after_it_closed(
     assert looked(closing).keys("new") == ["2024-01-05"]
 
 
+@pytest.mark.slow
 def test_what_was_seen_only_before_it_closed_is_looked_at_once_more(
     opened: Callable[..., Project], table: Table
 ) -> None:
@@ -282,12 +283,13 @@ def test_what_was_seen_only_before_it_closed_is_looked_at_once_more(
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     yesterday = f"{today - timedelta(days=1):%Y-%m-%d}"
     table.versions = {yesterday: 1}
-    soon = datetime.now(UTC) - today + timedelta(seconds=1)
+    closing = datetime.now(UTC) + timedelta(seconds=4)
+    soon = closing - today
     days = daily(yesterday, f"{today:%Y-%m-%d}")
     options = {"partitions": days, "observe_range": table.listing, "closed_after": soon}
     project = opened(source(name="landed", **options)(table.rows))
     assert len(looked(project, now=datetime.now(UTC)).new) == 1
-    time.sleep(1.1)
+    time.sleep(max((closing - datetime.now(UTC)).total_seconds(), 0) + 0.1)
     assert len(looked(project, now=datetime.now(UTC)).unchanged) == 1
     assert table.read == [yesterday]
     assert len(looked(project, now=datetime.now(UTC)).closed) == 1
