@@ -458,9 +458,12 @@ class Project:
 
     def recover(self) -> list[Recovered]:
         """Mend what dead runs left behind; cheap when there are none."""
+        dead = self.state.dead_runs()
+        if not dead:
+            return []
         from assets_core.execute.recovery import recover
 
-        found = recover(self.runtime, self.state)
+        found = recover(self.runtime, self.state, dead)
         self._recovered += found
         return found
 

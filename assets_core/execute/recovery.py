@@ -40,9 +40,9 @@ class Recovered:
         return f"run {self.run.id} {ended} (process {self.run.pid} on {self.run.host}): {what}"
 
 
-def recover(runtime: Runtime, store: StateStore) -> list[Recovered]:
-    """Mend what dead runs left; what was done, per run."""
-    found = [_recover(runtime, store, run) for run in store.dead_runs()]
+def recover(runtime: Runtime, store: StateStore, dead: Iterable[Run]) -> list[Recovered]:
+    """Mend what these runs left; what was done, per run."""
+    found = [_recover(runtime, store, run) for run in dead]
     # Nobody needs to hear that a run that had ended left nothing behind.
     return [one for one in found if one.run.status == "running" or one.swept]
 
