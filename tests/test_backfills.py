@@ -249,6 +249,7 @@ def test_what_was_cancelled_stays_so(world: World) -> None:
     assert not world.calls
 
 
+@pytest.mark.slow
 def test_it_waits_for_a_run_of_higher_priority(world: World) -> None:
     """And lets go of the leases that it took ahead."""
     state = world.project.state

@@ -471,6 +471,7 @@ def _comparable(fact: Materialization) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["duckdb", "parquet", "memory"])
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

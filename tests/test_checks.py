@@ -19,7 +19,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assets_core import checks
@@ -467,6 +467,7 @@ def test_in_range_agrees_with_python_on_times(values, low, high, side):
 
 @settings(deadline=None)
 @given(st.lists(st.none() | st.text(max_size=3), max_size=8), st.text(max_size=3), sides)
+@example(["\0"], "\0", "right")
 def test_in_range_agrees_with_python_on_text(values, low, side):
     agrees_with_python(values, pa.string(), low, None, side)
 

@@ -415,6 +415,7 @@ def naive(marked: set[tuple[str, str]], what: str, wanted: set[tuple[str, str]])
     marked |= wanted
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.lists(act, max_size=7))
 def test_any_marks_builds_and_accepts_leave_what_a_naive_model_says(

@@ -306,6 +306,7 @@ def test_a_plan_of_another_environment_is_refused(shop: Shop) -> None:
         shop.project.replay(shop.path)
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_are_a_short_file(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.now = datetime(2051, 5, 19, tzinfo=UTC)

@@ -26,6 +26,7 @@ def make(root: Path, function: object) -> Project:
     )
 
 
+@pytest.mark.slow
 def test_a_run_in_a_long_step_is_not_taken_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ def _own(name: str) -> Any:
     return Reference(name, lag(1))
 
 
+@pytest.mark.slow
 def test_a_chain_of_a_thousand_assets_is_walked_in_no_time_and_told_in_a_few_lines() -> None:
     plan = chain(1000, 3650)
     began = time.perf_counter()

@@ -152,7 +152,17 @@ class _Text(Domain):
         return found["min"].as_py(), found["max"].as_py()
 
     def outside(self, values: Any, low: Bound | None, high: Bound | None) -> np.ndarray:
-        return super().outside(super().values(values), low, high)
+        ends = [end and Bound(_as_object(end.value), end.strict) for end in (low, high)]
+        return super().outside(super().values(values), *ends)
+
+
+def _as_object(value: Any) -> np.ndarray:
+    """A value that numpy compares as it is: as text of its own it would lose trailing NULs."""
+    import numpy as np
+
+    found = np.empty((), object)
+    found[()] = value
+    return found
 
 
 class _Floats(Domain):

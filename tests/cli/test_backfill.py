@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,12 +73,20 @@ def wait_for_calls(folder: Path, running: subprocess.Popen[str], number: int) ->
         time.sleep(0.02)
 
 
-@pytest.fixture
-def done(shop: Path) -> Outcome:
-    """A backfill of the shop's three days."""
-    outcome = process(shop, "backfill", "totals", "+totals", *RANGE)
+@pytest.fixture(scope="session")
+def done_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A shop and a backfill of its three days, to be copied."""
+    made = write_project(tmp_path_factory.mktemp("backfilled"))
+    outcome = process(made, "backfill", "totals", "+totals", *RANGE)
     assert outcome.code == 0
-    return outcome
+    return made, outcome
+
+
+@pytest.fixture
+def done(folder: Path, done_once: tuple[Path, Outcome]) -> Outcome:
+    """The shop after that backfill, and what it said."""
+    shutil.copytree(done_once[0], folder, dirs_exist_ok=True)
+    return done_once[1]
 
 
 def test_it_tells_what_was_done(done: Outcome, assets: Command) -> None:
@@ -108,6 +117,7 @@ def test_lists_and_shows_it(done: Outcome, assets: Command) -> None:
     assert assets("runs", "--json").json["backfills"] == []
 
 
+@pytest.mark.slow
 def test_failures_are_retried_alone(shop: Path, assets: Command) -> None:
     (shop / "fail-2024-01-02").touch()
     failed = process(shop, "backfill", "+totals", *RANGE)
@@ -150,6 +160,7 @@ def test_wrong_usage_is_refused(
     assert len(assets("backfill", "list", "--json").json["backfills"]) == 1
 
 
+@pytest.mark.slow
 def test_what_costs_too_much_is_refused(built: Path, assets: Command) -> None:
     wish = ("backfill", "+totals", "--reprocess", "all", *RANGE)
     refused = assets(*wish, "--max-cost", "1 rows")
@@ -158,6 +169,7 @@ def test_what_costs_too_much_is_refused(built: Path, assets: Command) -> None:
     assert process(built, *wish, "--max-cost", "1000 rows").code == 0
 
 
+@pytest.mark.slow
 def test_without_partitions_it_asks_first(shop: Path) -> None:
     refused = process(shop, "backfill", "+totals")
     assert refused.code != 0

@@ -288,6 +288,7 @@ def test_fail_fast_starts_nothing_more(shop: Path, assets: Command) -> None:
     assert outcome.json["counts"]["failed"] == 1
 
 
+@pytest.mark.slow
 def test_worker_processes_build_the_same(shop: Path) -> None:
     day = ("--partition", "2024-01-01")
     outcome = process(shop, "materialize", "+totals", *day, "--executor", "process", "--json")
