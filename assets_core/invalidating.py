@@ -147,7 +147,8 @@ def find_marks(
             if name in chosen:
                 space = facts.spaces[name]
                 mask = selection.mask(space) if selection else np.ones(space.n, bool)
-                missing += int((mask & (facts.assets[name].id == 0)).sum())
+                never = mask & (facts.assets[name].id == 0)
+                missing += int(never[: space.closed].sum())
                 found.add(name, mask)
         if downstream:
             found.add_own_past(op)
@@ -231,7 +232,9 @@ def invalidate(
     """See `Project.invalidate`."""
     why = checked_reason(reason)
     refuse_sources(project.graph, chosen)
-    spaces = project.spaces(now)
+    # With the windows that are open: they may have been built, and what covers all that has closed
+    # must not be taken for everything.
+    spaces = project.spaces(now, include_open=True)
     selection = project._partition_selection(partitions, chosen, spaces)
     facts, wiring = project.facts(spaces), Wiring(project.graph, spaces)
     marks, missing = find_marks(

@@ -181,13 +181,18 @@ class World(RuleBasedStateMachine):
                 self.edges[name].append((name, "lag1"))
         self.code = dict.fromkeys(self.edges, 0)
         self.batch = {name: data.draw(_BATCHES) for name in self.edges}
+        self.now, self.include_open = NOW, False
         self.marked: set[tuple[str, str]] = set()
         self.recorded: dict[tuple[str, str], tuple[int, dict[Any, int], int]] = {}
         self.failing: set[tuple[str, str]] = set()
         self.crash_at = -1
         for key in KINDS[self.kind["source"]][1]:
             self.values["source", key] = 1
+        self._vary(data)
         self.project = self._open()
+
+    def _vary(self, data: Any) -> None:
+        """What else is drawn before the project is opened."""
 
     def _open(self) -> Project:
         definitions = [self._source(), *(self._asset(name) for name in self.edges)]
@@ -203,7 +208,7 @@ class World(RuleBasedStateMachine):
 
     def _asset(self, name: str) -> Asset:
         reads = {
-            f"p{i}": Reference(up, MAPPINGS[mapping])
+            f"p{i}": self._reference(name, i, Reference(up, MAPPINGS[mapping]))
             for i, (up, mapping) in enumerate(self.edges[name])
         }
         code, batch = self.code[name], self.batch[name]
@@ -219,7 +224,7 @@ class World(RuleBasedStateMachine):
             for key in keys:
                 inputs = {}
                 for i, (up, mapping) in enumerate(self.edges[name]):
-                    own = set(upstream_keys(self.kind[name], key, self.kind[up], mapping))
+                    own = set(self._upstream(name, key, up, mapping))
                     tables = given[f"p{i}"] or {}
                     assert batch is not None or set(tables) <= own
                     inputs[f"p{i}"] = {k: tables[k]["v"][0].as_py() for k in own & set(tables)}
@@ -245,13 +250,21 @@ class World(RuleBasedStateMachine):
             batch=Batch(batch) if together else None,
         )
 
+    def _reference(self, name: str, number: int, plain: Reference) -> Reference:
+        """How an asset reads its input of this number."""
+        return plain
+
     # The model -----------------------------------------------------------------------------
+
+    def _upstream(self, name: str, key: str, up: str, mapping: str) -> list[str]:
+        """What a partition reads of an upstream asset."""
+        return upstream_keys(self.kind[name], key, self.kind[up], mapping)
 
     def _inputs(self, name: str, key: str) -> dict[Any, int] | None:
         """The data that a partition reads now; None while some of it is missing."""
         found: dict[Any, int] = {}
         for i, (up, mapping) in enumerate(self.edges[name]):
-            for k in upstream_keys(self.kind[name], key, self.kind[up], mapping):
+            for k in self._upstream(name, key, up, mapping):
                 if (up, k) not in self.values:
                     return None
                 found[f"p{i}", k] = self.values[up, k]
@@ -274,7 +287,7 @@ class World(RuleBasedStateMachine):
             reads = (
                 (up, k)
                 for up, mapping in self.edges[name]
-                for k in upstream_keys(self.kind[name], key, self.kind[up], mapping)
+                for k in self._upstream(name, key, up, mapping)
             )
             if any(read in stale for read in reads):
                 stale.add((name, key))
@@ -294,7 +307,7 @@ class World(RuleBasedStateMachine):
             reads = {
                 (up, k)
                 for up, mapping in self.edges[name]
-                for k in upstream_keys(self.kind[name], key, self.kind[up], mapping)
+                for k in self._upstream(name, key, up, mapping)
             }
             inputs = self._inputs(name, key)
             if reads & broken:
@@ -341,7 +354,7 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data(), downstream=st.booleans())
     def invalidate(self, data: Any, downstream: bool) -> None:
         name, key = data.draw(st.sampled_from(self._steps()))
-        self.project.invalidate(name, key, reason="why not", downstream=downstream, now=NOW)
+        self.project.invalidate(name, key, reason="why not", downstream=downstream, now=self.now)
         marked = {(name, key)} & set(self.recorded)
         if downstream:
             for step in self._steps():
@@ -351,7 +364,7 @@ class World(RuleBasedStateMachine):
 
     def _reads(self, name: str, key: str) -> Iterator[tuple[str, str]]:
         for up, mapping in self.edges[name]:
-            for k in upstream_keys(self.kind[name], key, self.kind[up], mapping):
+            for k in self._upstream(name, key, up, mapping):
                 yield up, k
 
     @rule(data=st.data())
@@ -369,7 +382,7 @@ class World(RuleBasedStateMachine):
 
     def _materialize(self, chosen: set[str], jobs: int) -> None:
         self.called: list[tuple[str, str]] = []
-        plan = self.project.plan(sorted(chosen), now=NOW)
+        plan = self.project.plan(sorted(chosen), now=self.now, include_open=self.include_open)
         self.planned = {(s.asset, s.partition) for s in plan.steps()}
         result = self.project.materialize(plan=plan, jobs=jobs)
         expected: list[tuple[str, str]] = []
@@ -386,7 +399,7 @@ class World(RuleBasedStateMachine):
         """
         before = self._recorded_ids()
         self.called = []
-        plan = self.project.plan(now=NOW)
+        plan = self.project.plan(now=self.now)
         self.planned = {(s.asset, s.partition) for s in plan.steps()}
         self._failing_store(after)
         with contextlib.suppress(Boom, sqlalchemy.exc.OperationalError):
@@ -420,7 +433,7 @@ class World(RuleBasedStateMachine):
     def plans_agree(self) -> None:
         if not hasattr(self, "project"):
             return
-        plan = self.project.plan(now=NOW)
+        plan = self.project.plan(now=self.now)
         steps = [*((s.asset, s.partition, s.status) for s in plan.steps())]
         must = {(a, p) for a, p, status in steps if status == "must"}
         may = {(a, p) for a, p, status in steps if status == "may"}

@@ -101,3 +101,18 @@ def test_an_open_window_is_not_planned_unless_asked(project: Project) -> None:
         ("day", "2024-01-04"),
         ("month", "2024-01"),
     }
+
+
+def test_what_is_invalidated_below_is_what_reads_it_and_no_open_window(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    project.invalidate("day", "2024-01-01..2024-01-03", reason="wrong", now=FOURTH)
+    plan = project.plan("day", include_open=True, now=FOURTH)
+    assert [step.partition for step in plan.steps()] == keys(1, 2, 3)
+
+
+def test_an_open_window_is_invalidated_with_what_it_reads(project: Project) -> None:
+    project.materialize(include_open=True, now=FOURTH).raise_for_status()
+    project.invalidate("day", "2024-01-04", reason="wrong", downstream=True, now=FOURTH)
+    plan = project.plan(include_open=True, now=FOURTH)
+    told = {(step.asset, step.partition): step.reasons[0].kind for step in plan.steps()}
+    assert told == {("day", "2024-01-04"): "invalidated", ("month", "2024-01"): "invalidated"}
