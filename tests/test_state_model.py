@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,11 +19,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from assets_core import static
 from assets_core.contracts import (
     Acquire,
     Beat,
     Finish,
     Held,
+    Invalidate,
     Lease,
     Operation,
     Publish,
@@ -32,10 +35,12 @@ from assets_core.contracts import (
     StateStore,
     Withdraw,
 )
-from assets_core.records import Code, Materialization, Receipt, Run
+from assets_core.records import Code, Invalidation, Materialization, Receipt, Run
 from assets_core.state import open_store
 
 SLOTS = [("a", "k1"), ("a", "k2"), ("b", "k1")]
+KEYS = ["k1", "k2"]
+SPACE = static(KEYS).resolve(datetime(2024, 1, 1, tzinfo=UTC))
 slots = st.sampled_from(SLOTS)
 
 
@@ -44,6 +49,7 @@ class ModelSlot:
     token: int = 0
     holder: str = ""
     current: int = 0
+    marked: int = 0  # the invalidation that came while the lease was held
 
 
 @dataclass
@@ -56,6 +62,7 @@ class Model:
     live: dict[str, bool] = field(default_factory=dict)  # runs that have not ended: lease in time
     dead: set[str] = field(default_factory=set)
     revision: int = 0
+    marks: list[tuple[int, str, tuple[str, ...]]] = field(default_factory=list)
 
     def apply(self, operation: Operation) -> Any:
         return getattr(self, type(operation).__name__.lower())(operation)
@@ -71,7 +78,7 @@ class Model:
             and slot.holder not in self.dead
         ):
             return Held(*at, slot.holder, slot.current)
-        slot.token, slot.holder = slot.token + 1, run
+        slot.token, slot.holder, slot.marked = slot.token + 1, run, 0
         return Lease(*at, slot.token, slot.current)
 
     def publish(self, operation: Publish) -> Any:
@@ -83,7 +90,23 @@ class Model:
             slot.holder = ""
         self.revision += 1
         slot.current = self.revision
-        return Published(self.revision)
+        if operation.lease and slot.marked:
+            self.mark(fact.asset, (fact.partition,))
+            slot.marked = 0
+        return Published(slot.current)
+
+    def mark(self, asset: str, keys: tuple[str, ...]) -> int:
+        self.revision += 1
+        self.marks.append((self.revision, asset, keys))
+        return self.revision
+
+    def invalidate(self, operation: Invalidate) -> int:
+        what = operation.what
+        number = self.mark(what.asset, tuple(first for first, _ in what.ranges))
+        for (asset, key), slot in self.slots.items():
+            if asset == what.asset and (not what.ranges or (key, key) in what.ranges):
+                slot.marked = number if slot.holder else slot.marked
+        return number
 
     def withdraw(self, operation: Withdraw) -> None:
         slot = self.slots[operation.asset, operation.partition]
@@ -191,6 +214,14 @@ class StoreMachine(RuleBasedStateMachine):
             given = ((lease.asset, lease.partition, lease.token),)
             self.transact(run, [Release(run, "prod", given)])
 
+    @rule(run=runs, asset=st.sampled_from(["a", "b"]), wanted=st.sets(st.sampled_from(KEYS)))
+    def invalidate(self, run: str, asset: str, wanted: set[str]) -> None:
+        """Some partitions, or all."""
+        if run not in self.model.dead:
+            ranges = tuple((key, key) for key in sorted(wanted))
+            what = Invalidation("prod", asset, ranges, "no", "ann", 1)
+            self.transact(run, [Invalidate(what, SPACE)])
+
     @rule(run=runs, in_time=st.booleans())
     def beat(self, run: str, in_time: bool) -> None:
         if run not in self.model.dead:
@@ -227,6 +258,14 @@ class StoreMachine(RuleBasedStateMachine):
                 self.seen[asset, key] = identity
         self.tail = tail
         assert self.seen == {at: slot.current for at, slot in self.model.slots.items()}
+
+    @invariant()
+    def invalidations_are_the_models(self) -> None:
+        found = [
+            (one.id, one.asset, tuple(first for first, _ in one.ranges))
+            for one in self.watcher.invalidations("prod")
+        ]
+        assert found == self.model.marks[::-1]
 
     @invariant()
     def holders_are_the_models(self) -> None:
