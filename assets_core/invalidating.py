@@ -92,6 +92,9 @@ class Invalidated:
             "invalidated": [mark.to_dict() for mark in self.marks],
         }
 
+    def __repr__(self) -> str:
+        return f"<Invalidated {count(len(self), 'asset partition')} by {self.by}: {self.reason}>"
+
     def __str__(self) -> str:
         lines = [f"Invalidated {count(len(self), 'asset partition')} by {self.by}: {self.reason}"]
         return "\n".join([*lines, *(f"  {mark}" for mark in self.marks)])

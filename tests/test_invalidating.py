@@ -329,6 +329,13 @@ def test_a_history_has_it(world: World) -> None:
     assert "invalidated" in world.project.history("raw")._repr_html_()
 
 
+def test_what_was_marked_shows_itself(world: World) -> None:
+    found = world.invalidate("raw", partitions=["2024-01-03", "2024-01-05"], downstream=True)
+    assert repr(found) == f"<Invalidated {len(found)} asset partitions by ann: restated>"
+    assert "  raw 2024-01-03, 2024-01-05 (2)" in str(found)
+    assert "  total all (1, downstream of raw)" in str(found)
+
+
 # ---- the caches and the upkeep
 
 
