@@ -222,6 +222,20 @@ class StoreMachine(RuleBasedStateMachine):
             what = Invalidation("prod", asset, ranges, "no", "ann", 1)
             self.transact(run, [Invalidate(what, SPACE)])
 
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), again=st.booleans())
+    def invalidate_what_is_being_built(self, data: st.DataObject, again: bool) -> None:
+        """And let it be built: under the lease of before, or under one that came after."""
+        run, lease = data.draw(st.sampled_from(self.leases))
+        if run not in self.model.live or run in self.model.dead:
+            return
+        self.invalidate(run=run, asset=lease.asset, wanted={lease.partition})
+        if again:
+            self.acquire(run=run, wanted=[(lease.asset, lease.partition)])
+        run, lease = self.leases[-1] if again else (run, lease)
+        fact = fact_of(lease.asset, lease.partition, lease.token, run)
+        self.transact(run, [Publish(fact)] if run not in self.model.dead else [])
+
     @rule(run=runs, in_time=st.booleans())
     def beat(self, run: str, in_time: bool) -> None:
         if run not in self.model.dead:
