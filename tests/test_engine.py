@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +32,7 @@ from assets_core.asset import (
 )
 from assets_core.errors import ConfigError, MissingDataError, PartitionError, UsageError
 from assets_core.execute.context import Context
-from assets_core.partitions import Partition, daily, dynamic, lag, last, latest
+from assets_core.partitions import Partition, all_partitions, daily, dynamic, lag, last, latest
 from assets_core.project import Project
 from io_managers.duckdb import DuckDBTables
 from io_managers.memory import Memory
@@ -126,6 +127,20 @@ def test_force_runs_what_is_fresh_and_nothing_after_it(make: MakeProject) -> Non
     plan = project.plan(partitions="2024-01-02", force=True, now=NOW)
     assert [(s.partition, s.reasons[0].kind) for s in plan.steps()] == [("2024-01-02", "forced")]
     assert project.materialize(plan=plan).counts["done"] == 1
+
+
+def test_a_part_of_a_plan_waits_for_what_was_left_out_of_it(make: MakeProject) -> None:
+    @asset
+    def total(numbers: Annotated[pa.Table, all_partitions()]) -> pa.Table:
+        return numbers
+
+    project = make(numbers(), total)
+    project.materialize("numbers", "2024-01-01..2024-01-02", now=NOW)
+    plan = project.plan(now=NOW)
+    assert [str(step) for step in plan.steps()] == ["numbers@2024-01-03", "total@all"]
+    part = replace(plan, batches=plan.batches[1:])
+    result = project.materialize(plan=part)
+    assert result.blocked == (("total", "all", "waits for 1 of 3 of numbers: 2024-01-03"),)
 
 
 def test_a_missing_upstream_outside_the_selection_blocks(make: MakeProject) -> None:

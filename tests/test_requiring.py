@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +37,7 @@ from assets_core import (
     static,
 )
 from assets_core.asset import Reference
-from assets_core.errors import DefinitionError, UserCodeError
+from assets_core.errors import DefinitionError, PlanMovedError, UserCodeError
 from assets_core.graph import Graph
 from assets_core.plan import make_plan
 from assets_core.staleness import Digests, Facts, Wiring
@@ -387,6 +390,76 @@ def test_a_function_that_fails_fails_its_step_alone(opened: Open) -> None:
     failed = {f.asset: f.error for f in result.failures}
     assert failed["month"] == ("The function 'broken' given to require raised KeyError: 'country'.")
     assert result.counts["done"] == 9
+
+
+def test_a_call_for_many_does_without_what_failed(opened: Open) -> None:
+    calls: list[tuple[list[str], list[str]]] = []
+
+    @asset(partitions=DAYS)
+    def days(partition: Partition) -> pa.Table:
+        if partition.key in KEYS[4:6]:
+            raise ValueError("no luck")
+        return pa.table({"day": [partition.key]})
+
+    @asset(partitions=DAYS, batch=Batch(max_partitions=10), require="any", partition_column="day")
+    def trend(days: Annotated[pa.Table, last(2)], partitions: Partitions) -> pa.Table:
+        calls.append((list(partitions.keys), days["day"].to_pylist()))
+        return pa.table({"day": list(partitions.keys)})
+
+    result = opened(days, trend).materialize(now=NOW)
+    assert calls == [(KEYS[:5], KEYS[:4]), (KEYS[6:], KEYS[6:])]
+    told = f"waits for days {KEYS[4]}..{KEYS[5]}"
+    assert result.blocked == (("trend", KEYS[5], told),)
+
+
+@pytest.mark.slow
+def test_worker_processes_are_handed_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "by_process.py").write_text(
+        DECLARED.replace("POLICY", "0.5")
+        .replace('daily("2024-01-01")', 'daily("2024-01-01", end="2024-01-04")')
+        .replace('monthly("2024-01"', 'monthly("2024-01", end="2024-02"')
+        .replace("LEAST", "0")
+        .replace("days(partition: Partition) -> pa.Table: ...", DAYS_THAT_FAIL)
+        .replace("-> pa.Table: ...", "-> pa.Table: return days"),
+        encoding="utf-8",
+    )
+    code = (
+        "from assets_core import Project\n"
+        "if __name__ == '__main__':\n"
+        "    with Project.load('by_process') as project:\n"
+        "        project.materialize('+by_marker', executor='process', jobs=2)\n"
+        "        print(project.load('by_marker', partition='2024-01')['day'].to_pylist())\n"
+    )
+    (tmp_path / "main.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "['2024-01-01', '2024-01-03']", done.stderr
+
+
+DAYS_THAT_FAIL = """days(partition: Partition) -> pa.Table:
+    if partition.key == "2024-01-02":
+        raise ValueError("no luck")
+    return pa.table({"day": [partition.key]})
+"""
+
+
+def test_a_stored_plan_is_refused_when_what_was_missing_has_come(
+    opened: Open, tmp_path: Path
+) -> None:
+    landed = Landed(*KEYS[:9])
+    project = opened(landed.source, month_of(0.9))
+    project.store_plan(project.plan(now=NOW), tmp_path / "plan.json")
+    assert len(project.replay(tmp_path / "plan.json").plan) == 1
+    landed.rows[KEYS[9]] = 1
+    with pytest.raises(PlanMovedError, match="landing"):
+        project.replay(tmp_path / "plan.json")
 
 
 # Sources that can't be looked at --------------------------------------------------------------

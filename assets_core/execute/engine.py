@@ -96,7 +96,8 @@ class OpState:
     ``pending`` counts undecided upstream steps of the plan, ``reasons`` are the plan's bits,
     ``position`` is that of the op's steps in the global order, by ordinal (-1: not planned),
     ``lost`` (bool) are those that failed or were blocked in this run. ``lenient`` says that some
-    input need not be there as a whole.
+    input need not be there as a whole, ``early`` (bool, None: none) which lack something that is
+    not in the plan: a part of a plan may leave out what another part would have built.
     """
 
     op: Op
@@ -107,6 +108,7 @@ class OpState:
     edges: list[tuple[Input, Edge]]
     lost: np.ndarray
     lenient: bool
+    early: np.ndarray | None = None
     readers: list[tuple[OpState, Edge, Input]] = field(default_factory=list)
     leases: dict[int, dict[str, Lease]] = field(default_factory=dict)
 
@@ -252,10 +254,23 @@ class Engine:
                 if upstream is not None:
                     upstream.readers.append((state, edge, read))
                     state.pending += edge.count(upstream.position >= 0)
+                self._note_early(state, read, edge, upstream)
             free = np.flatnonzero((state.state == _WAITING) & (state.pending == 0))
             state.state[free] = _READY
             self._ready += state.position[free].tolist()
         heapq.heapify(self._ready)
+
+    def _note_early(
+        self, state: OpState, read: Input, edge: Edge, upstream: OpState | None
+    ) -> None:
+        gone = self._facts.assets[read.asset].id == 0
+        if upstream is not None:
+            gone &= upstream.position < 0
+        if not gone.any() or not read.require.is_all:
+            return
+        early = edge.any(gone) & (state.position >= 0)
+        if early.any():
+            state.early = early if state.early is None else state.early | early
 
     # ---------------------------------------------------------------------------------------
     # Running
@@ -597,10 +612,10 @@ class Engine:
     def _has_enough(self, state: OpState, ordinal: int) -> bool:
         """Whether enough of each input is there; blocks the step when it isn't.
 
-        Asked once all that it reads is decided, of inputs that may be incomplete: a failure up
+        Asked once all that it reads is decided, where an input may be incomplete: a failure up
         there has blocked the readers of everything at once.
         """
-        if not state.lenient:
+        if not state.lenient and (state.early is None or not state.early[ordinal]):
             return True
         try:
             found = (self._lack(read, edge, ordinal) for read, edge in state.edges)
@@ -619,12 +634,10 @@ class Engine:
         return False
 
     def _lack(self, read: Input, edge: Edge, ordinal: int) -> Lack | None:
-        """What is missing of an input that may be incomplete, if it is too much.
+        """What is missing of an input, if it is too much.
 
         What failed in this run counts as missing, though an older version may be there.
         """
-        if read.require.is_all:
-            return None
         upstream = self._by_op.get(self.plan.graph.op_of[read.asset].name)
         at = edge.upstream(ordinal)
         with self._lock:
