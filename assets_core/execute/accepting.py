@@ -109,10 +109,11 @@ def _refuse_newer(project: Project, plan: Plan) -> None:
     """Raise UsageError when something of the plan was invalidated after it was made: whoever
     accepts has not seen that."""
     names = {name for batch in plan.batches for name in batch.op.outputs}
-    since = project.state.snapshot(plan.environment, names, since=plan.facts.revision)
-    if since.invalidations:
-        newest = since.invalidations[-1]
-        raise UsageError(
-            f"{newest.asset} was invalidated meanwhile, {newest}.",
-            hint="Nothing more was accepted. Look at the plan again, then accept.",
-        )
+    for one in project.state.invalidations(plan.environment):
+        if one.id <= plan.facts.revision:
+            break
+        if one.asset in names:
+            raise UsageError(
+                f"{one.asset} was invalidated meanwhile, {one}.",
+                hint="Nothing more was accepted. Look at the plan again, then accept.",
+            )

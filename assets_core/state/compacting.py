@@ -191,24 +191,29 @@ def settled(
 ) -> tuple[list[int], int]:
     """The invalidations made before ``before`` (µs) that hold for nothing any more, and how many
     there are in all: everything recorded that they cover was recorded again since."""
+    import numpy as np
+
     marked, slots, assets = tables.invalidations, tables.asset_partitions, tables.assets
     own = select(assets.c.id).where(assets.c.environment == environment)
     known = connection.execute(select(marked).where(marked.c.asset.in_(own))).all()
+    aged = [row for row in known if row.made < before]
     gone = []
-    for row in known:
-        space = spaces.get(row.asset)
-        if row.made >= before or space is None:
+    for asset in {row.asset for row in aged}:
+        space, rows = spaces.get(asset), [row for row in aged if row.asset == asset]
+        if space is None:
             continue
-        older = select(slots.c.partition).where(
-            slots.c.asset == row.asset,
-            slots.c.materialization < row.id,
+        older = select(slots.c.partition, slots.c.materialization).where(
+            slots.c.asset == asset, slots.c.materialization < max(row.id for row in rows)
         )
-        keys = list(connection.execute(older).scalars())
-        at = space.ordinals(keys)
-        covered = from_ranges(space, read_invalidation(row, environment, "").ranges)
-        # Of a key that has left the space nobody can say; it may come back.
-        if not (at < 0).any() and not covered[at].any():
-            gone.append(row.id)
+        current = connection.execute(older).all()
+        at = space.ordinals([key for key, _ in current])
+        ids = np.array([number for _, number in current], np.int64)
+        for row in rows:
+            held = at[ids < row.id]
+            covered = from_ranges(space, read_invalidation(row, environment, "").ranges)
+            # Of a key that has left the space nobody can say; it may come back.
+            if not (held < 0).any() and not covered[held].any():
+                gone.append(row.id)
     return gone, len(known)
 
 
