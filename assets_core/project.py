@@ -7,6 +7,7 @@ nothing that they decide.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,6 +26,7 @@ from assets_core.graph import Graph
 from assets_core.settings import Found, Settings, find, load_settings
 
 if TYPE_CHECKING:
+    from assets_core.against import Against
     from assets_core.backfills import Backfills
     from assets_core.contracts import IOManager, StateStore
     from assets_core.execute.capture import RunLog
@@ -114,6 +116,7 @@ class Project:
         self.origin = origin
         self._given_config = dict(config or {})
         self._recovered: list[Recovered] = []
+        self._kept = ExitStack()
         self.code_warnings: dict[str, tuple[str, ...]] = {}
         self.graph = Graph.build(definitions.flat(), _io_names(definitions, settings))
 
@@ -153,6 +156,7 @@ class Project:
 
     def close(self) -> None:
         """Let go of the state store and of the IO managers' files."""
+        self._kept.close()
         if "state" in self.__dict__:
             self.state.close()
             del self.__dict__["state"]
@@ -160,6 +164,10 @@ class Project:
             for manager in self.io.values():
                 manager.close()
             del self.__dict__["io"]
+
+    def keep(self, held: AbstractContextManager[Any]) -> Any:
+        """Enter a context that lasts until the project is closed; what it gives."""
+        return self._kept.enter_context(held)
 
     def __repr__(self) -> str:
         return f"<Project {self.root.name}: {len(self.graph.assets)} assets, {self.environment}>"
@@ -363,6 +371,36 @@ class Project:
             look=lambda wanted, facts: self._look(wanted, facts, now=self.now()).sightings(),
         )
         return planfile.replay(stored, world)
+
+    def against(
+        self,
+        base: str,
+        select: Select = None,
+        partitions: Any = None,
+        *,
+        now: datetime | None = None,
+    ) -> Against:
+        """What these definitions make stale that those of ``base`` did not.
+
+        ``base`` is a git revision (compared with where it and ``HEAD`` parted), or a file that
+        `store_code` wrote. Writes nowhere and observes no source; loading the definitions of a
+        revision runs their module in a process of its own.
+
+        Raises UsageError for a base that can't be found or does not load.
+        """
+        from assets_core.reviewing import review
+
+        at = _aware(now) if now is not None else self.now()
+        return review(self, base, select, partitions, now=at)
+
+    def store_code(self, path: str | Path) -> None:
+        """Write the code versions of now to a file, to compare with later or elsewhere.
+
+        Raises UsageError where it can't be written.
+        """
+        from assets_core.describing import describe, write_description
+
+        write_description(describe(self), Path(path))
 
     def _first_record(self, run_id: str) -> int:
         """The log position of the first thing that a run recorded; 0 when it recorded nothing."""

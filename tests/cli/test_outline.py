@@ -24,7 +24,7 @@ OPTIONS = {
     ),
     "plan": (
         "--partition --partitions --select -s --force --include-open --config --explain -o --each "
-        "--json"
+        "--against --markdown --code-to --json"
     ),
     "observe": "--json",
     "backfill": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +13,11 @@ from assets_core.cli import options
 from assets_core.cli.completing import complete_reference
 from assets_core.cli.screen import Screen, print_json, stderr, stdout
 from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
+from assets_core.errors import UsageError
 from assets_core.observe.format import count, one_line
 
 if TYPE_CHECKING:
+    from assets_core.against import Against
     from assets_core.observe.display import PlanGroup
     from assets_core.observe.why import Why
     from assets_core.plan import Plan, Step
@@ -59,13 +62,53 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="REVISION",
+            help="What this change of code makes stale, against a git revision (or a file of "
+            "--code-to); reads only.",
+            show_default=False,
+        ),
+    ] = None,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="With --against: as Markdown, for a review's comment."),
+    ] = False,
+    code_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--code-to",
+            metavar="FILE",
+            help="Only write the code versions of now to a file, for --against FILE.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """What would run, and why.
 
     "must" runs; "may" runs only if what it reads really comes out different.
     """
+    others = force or include_open or each or explained is not None or output is not None
+    if base is not None and others:
+        raise UsageError(
+            "--against tells of a change of code: only a selection, --jobs, --config and --json "
+            "go with it.",
+        )
+    if markdown and (base is None or as_json):
+        raise UsageError("--markdown goes with --against, and without --json.")
     with project(ctx, options.parse_config(config)) as loaded:
+        if code_to is not None:
+            loaded.store_code(code_to)
+            stderr().line(f"Code versions written to {code_to}.", "dim")
+            return
+        if base is not None:
+            keys = options.both(partition, partitions)
+            found = loaded.against(base, options.both(selection, select), keys)
+            _tell(found, jobs or loaded.settings.jobs, markdown=markdown, as_json=as_json)
+            return
         made = loaded.plan(
             options.both(selection, select),
             options.both(partition, partitions),
@@ -87,6 +130,34 @@ def plan(
         else:
             print_plan(stdout(), made, jobs or loaded.settings.jobs)
         fail_unseen(made)
+
+
+def _tell(found: Against, jobs: int, *, markdown: bool, as_json: bool) -> None:
+    """What a change of code makes stale, in one of three forms."""
+    from assets_core.against import against_markdown
+
+    if as_json:
+        print_json(found.to_dict(jobs))
+    elif markdown:
+        # Written as it is, never wrapped or coloured.
+        sys.stdout.write(against_markdown(found, jobs))
+    else:
+        print_against(stdout(), found, jobs)
+
+
+def print_against(screen: Screen, found: Against, jobs: int) -> None:
+    """The root causes, a line per asset, how the definitions differ, and what it will take."""
+    told = found.told()
+    screen.line(found.title, "bold" if told.groups else "green")
+    screen.lines(f"  {line}" for line in told.because)
+    screen.table((), [_group_row(group) for group in told.groups], indent=2)
+    if told.more:
+        screen.line(f"  {told.more}")
+    screen.lines(f"  {line}" for line in found.changes.lines())
+    cost = found.cost_text(jobs)
+    screen.lines([cost] if cost else [])
+    for remark in found.remarks():
+        screen.line(remark, "dim")
 
 
 def print_why(screen: Screen, why: Why) -> None:
