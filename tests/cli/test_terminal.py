@@ -94,6 +94,17 @@ def test_accept_asks_too(built: Path) -> None:
         assert "Accepted 3 asset partitions." in terminal.text
 
 
+def test_a_no_to_invalidating_changes_nothing(built: Path) -> None:
+    before = process(built, "history", "orders", "--json").json
+    line = ("invalidate", "orders", "--reason", "the till was off", "--downstream")
+    with open_terminal(built, *line) as terminal:
+        terminal.wait_for("totals 2024-01-01..2024-01-03 (3, downstream of orders)")
+        terminal.wait_for("Invalidate 9 asset partitions? [y/N]")
+        terminal.press("n\n")
+        assert terminal.wait() == 130
+    assert process(built, "history", "orders", "--json").json == before
+
+
 def test_a_bar_shows_numbers_and_what_runs(slow: Path) -> None:
     with open_terminal(slow, "materialize", "--yes", "-j", "2") as terminal:
         terminal.wait_for(" of 60 (")
