@@ -14,6 +14,7 @@ import numpy as np
 
 from assets_core.graph import Graph
 from assets_core.records import NO_VERSION, InputRead, Materialization, Measured, Version
+from assets_core.staleness import is_incomplete
 
 if TYPE_CHECKING:
     from assets_core.contracts import Columns, StateStore
@@ -156,9 +157,10 @@ class StoreRecall:
         return self._state.measured(ids)
 
     def first_landed(self, asset: str, partitions: Sequence[str]) -> Mapping[str, int]:
-        """Partition → µs of its first materialization."""
+        """Partition → µs of its first materialization that was whole."""
         # Newest first, so the oldest of a partition is what stays.
-        return {fact.partition: fact.finished for fact in self._log(asset, partitions)}
+        log = self._log(asset, partitions)
+        return {fact.partition: fact.finished for fact in log if not is_incomplete(fact)}
 
     def _log(self, asset: str, partitions: Sequence[str]) -> list[Materialization]:
         read = self._state.materializations

@@ -163,6 +163,20 @@ def test_the_worst_status_is_the_assets(tmp_path: Path) -> None:
     assert report(made)["punctual"].status == "pass"
 
 
+def test_what_was_built_of_an_open_window_has_not_landed(tmp_path: Path) -> None:
+    made = world(tmp_path, "2024-01-01T12:00:00")
+    made.spaces = {
+        name: asset.partitions.resolve(made.now, include_open=True)
+        for name, asset in made.graph.assets.items()
+    }
+    made.build("punctual", "2024-01-01", at="2024-01-01T12:00:00")
+    made.again("2024-01-02T08:00:00")
+    assert next(report(made)["punctual"].partitions()).state.status == "late"
+    made.build("punctual", "2024-01-01", at="2024-01-02T08:00:00")
+    state = next(report(made)["punctual"].partitions()).state
+    assert (state.status, state.landed) == ("late", datetime(2024, 1, 2, 8, tzinfo=UTC))
+
+
 def test_a_rebuild_does_not_break_a_promise_that_was_kept(tmp_path: Path) -> None:
     made = world(tmp_path)
     made.build("punctual", "2024-01-01", at="2024-01-02T01:00:00")

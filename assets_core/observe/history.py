@@ -162,7 +162,7 @@ def _fact_entries(facts: Sequence[Materialization]) -> Iterator[Entry]:
 
 
 def _fact_entry(fact: Materialization, before: Materialization | None) -> Entry:
-    receipt = fact.receipt
+    receipt, opened = fact.receipt, _open(fact)
     return Entry(
         at=fact.finished,
         partition=fact.partition,
@@ -176,8 +176,8 @@ def _fact_entry(fact: Materialization, before: Materialization | None) -> Entry:
         data_version=version_hex(fact.data_version),
         code_version=fact.code.hex,
         changed=None if before is None else _changed(before, fact),
-        margin=(fact.deadline - fact.finished) / 1e6 if fact.deadline else None,
-        message="; ".join(filter(None, (_open(fact), _warnings(fact.checks)))),
+        margin=(fact.deadline - fact.finished) / 1e6 if fact.deadline and not opened else None,
+        message="; ".join(filter(None, (opened, _warnings(fact.checks)))),
         checks=fact.checks,
         id=fact.id,
     )
