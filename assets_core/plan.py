@@ -76,9 +76,12 @@ class Lack:
 
     def where(self, most: int = 3) -> str:
         """The keys, consecutive ones as ranges, the first few of many."""
-        pairs = keys_to_ranges(self.space, self.ordinals.tolist())
-        told = [a if a == b else f"{a}..{b}" for a, b in pairs[:most]]
-        return ", ".join([*told, *(["…"] if len(pairs) > most else [])])
+        at = self.ordinals
+        ends = np.append(np.flatnonzero(np.diff(at) != 1), len(at) - 1)
+        shown = at[: ends[min(most, len(ends)) - 1] + 1].tolist()
+        pairs = keys_to_ranges(self.space, shown)
+        told = [a if a == b else f"{a}..{b}" for a, b in pairs]
+        return ", ".join([*told, *(["…"] if len(ends) > most else [])])
 
 
 @dataclass(frozen=True, slots=True)
