@@ -501,6 +501,48 @@ def test_any_history_of_batches_equals_one_by_one(
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["duckdb", "parquet"])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 9))
+def test_any_history_of_a_query_in_batches_equals_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, store: str, seed: int, size: int
+) -> None:
+    """A text that is no number fails its day, and no other; days without rows are empty."""
+    query = "SELECT day, sum(text::BIGINT) AS total, count(*) AS n FROM written GROUP BY day"
+    ends = []
+    for batch in (None, Batch(size)):
+        rng, partitions = random.Random(seed), days(9)
+        content: dict[str, list[str]] = {key: ["1"] for key in keys(*range(1, 10))}
+
+        @source(partitions=partitions)
+        def written(partition: Partition, content: dict[str, list[str]] = content) -> pa.Table:
+            own = content[partition.key]
+            return pa.table({"day": texts([partition.key] * len(own)), "text": texts(own)})
+
+        doubled = sql_asset(
+            "doubled", query, partitions=partitions, partition_column="day", batch=batch
+        )
+        made = Definitions([written, doubled], io_managers={"default": STORES[store]()})
+        with Project(made, root=tmp_path_factory.mktemp("query")) as project:
+            outcome = []
+            for _ in range(3):
+                for n in rng.sample(range(1, 10), 3):
+                    content[day(n)] = rng.choices(["1", "2", "30"], k=rng.randint(0, 3))
+                for n in rng.sample(range(1, 10), rng.choice([0, 1, 2])):
+                    content[day(n)] = ["n/a"]
+                low = rng.randint(1, 9)
+                chosen = f"{day(low)}..{day(rng.randint(low, 9))}"
+                result = project.materialize("doubled", chosen, now=NOW, jobs=1)
+                outcome.append((sorted(failed(result)), dict(result.counts)))
+            facts = _facts(project)
+            rows = {key: project.load("doubled", key).to_pylist() for key in facts}
+        ends.append((outcome, facts, rows))
+    assert ends[0] == ends[1]
+
+
 def test_workers_in_processes_take_ranges(tmp_path: Path) -> None:
     module = tmp_path / "ranged_defs.py"
     module.write_text(
