@@ -328,7 +328,11 @@ def _stale_anyway(
 ) -> dict[str, Assessment]:
     """What is stale with the base's code, as far as it knew the assets and partitions."""
     codes = {name: base.assets.get(name, asset).code for name, asset in now.assets.items()}
-    known = replace_columns(facts)
+    known = _copied(facts)
+    for name, code in codes.items():
+        # What the code of now has made already is as good as made by the base's.
+        own = known.assets[name]
+        own.code[own.code == facts.code_id(now.assets[name].code)] = facts.code_id(code)
     otherwise = [
         op for op in graph.ops if any(_reads_otherwise(base, now, name) for name in op.outputs)
     ]
@@ -352,9 +356,12 @@ def _reads_otherwise(base: Described, now: Described, name: str) -> bool:
     return was is not None and was.inputs != now.assets[name].inputs
 
 
-def replace_columns(facts: Facts) -> Facts:
-    """The same facts, whose digests can be written to."""
-    assets = {name: replace(each, digest=each.digest.copy()) for name, each in facts.assets.items()}
+def _copied(facts: Facts) -> Facts:
+    """The same facts, whose digests and codes can be written to."""
+    assets = {
+        name: replace(each, digest=each.digest.copy(), code=each.code.copy())
+        for name, each in facts.assets.items()
+    }
     made = Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall)
     made.invalidate(one for known in facts.invalidations.values() for one in known.values())
     return made

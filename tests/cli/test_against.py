@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from cli.shop import SHOP, Command
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
