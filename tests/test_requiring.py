@@ -610,10 +610,20 @@ def _takes(inputs: dict[str, Any]) -> Any:
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(graphs(), st.data())
 def test_columns_say_what_one_partition_at_a_time_says(made: Any, data: st.DataObject) -> None:
-    graph, policies = made
+    _compare(*made, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None)
+@given(graphs(), st.data())
+def test_columns_say_so_of_many_graphs(made: Any, data: st.DataObject) -> None:
+    _compare(*made, data)
+
+
+def _compare(graph: Graph, policies: dict[str, list[tuple[str, Any]]], data: st.DataObject) -> None:
     spaces = {a.partitions: a.partitions.resolve(NOW) for a in graph.assets.values()}
     facts = Facts.empty({name: spaces[a.partitions] for name, a in graph.assets.items()})
     facts.codes = {1: "old"}
