@@ -51,7 +51,8 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Lack:
     """What is missing through one input: ``ordinals`` (int64) of the ``expected`` partitions of
-    ``asset``, where ``needed`` would do (None: a function decides, and ``policy`` names it).
+    ``asset``, where ``needed`` would do (None: a function decides, and ``policy`` names it). None
+    are named where partitions are waited for that do not exist yet, such as windows not closed.
     """
 
     asset: str
@@ -68,6 +69,8 @@ class Lack:
 
     def __str__(self) -> str:
         """``3 of 31 of days: 2024-01-07, …``; the keys alone where nothing is there."""
+        if not self.missing:
+            return f"partitions of {self.asset} that do not exist yet"
         where = self.where()
         if self.missing < self.expected:
             needs = "" if self.policy == "all" else f" (needs {self.needed or self.policy})"
@@ -235,7 +238,10 @@ class Plan:
         """What a partition that waits is waiting for, by input; ``gone`` of each, where known."""
         columns = gone or [self.gone(read) for read in op.inputs]
         for read, column in zip(op.inputs, columns, strict=True):
-            at = self.wiring.edge(op, read).upstream(ordinal)
+            edge = self.wiring.edge(op, read)
+            if edge.short is not None and edge.short[ordinal]:
+                yield self.lack(read, np.zeros(0, np.int64), 0)
+            at = edge.upstream(ordinal)
             missing = column[at]
             if missing.any() and not self._does_without(read, at, missing):
                 yield self.lack(read, at[missing], len(at))

@@ -141,6 +141,20 @@ def test_a_missing_source_holds_back_all_that_follows() -> None:
     assert (plan.must, plan.may, plan.blocked) == (0, 0, 20)
 
 
+def test_a_window_that_has_not_closed_is_waited_for_by_name() -> None:
+    # The month of the share is still going on; the days of it that are over wait for its end.
+    @asset(partitions=DAYS)
+    def share(month) -> pa.Table: ...
+
+    plan = World(landing, clean, month, share).build("landing", "clean").plan()
+    told = {waiting.told for waiting in plan.waiting()}
+    assert told == {"waits for partitions of month that do not exist yet"}
+    assert "waits for partitions of month that do not exist yet" in str(plan)
+    assert "waits for partitions of month that do not exist yet" in str(
+        plan.why("share@2024-01-01")
+    )
+
+
 def test_an_open_month_is_built_from_the_days_that_there_are() -> None:
     open_month = World(landing, clean, month, include_open=True).build("landing")
     assert open_month.facts.spaces["month"].n == 1

@@ -77,6 +77,7 @@ def test_a_window_that_has_not_closed_upstream_blocks(tmp_path: Path) -> None:
     made = World(tmp_path, [month, share], "2024-02-03T00:00:00")
     codes = made.status(observed=False)["share"]
     assert codes.keys("blocked") == ["2024-02-01", "2024-02-02"]
+    assert codes.waiting == "waits for partitions of month that do not exist yet"
     made.state.close()
 
 

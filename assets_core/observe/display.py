@@ -151,6 +151,8 @@ def _waits_for(plan: Plan, batch: Batch) -> str:
         short = waiting & lacks(read, edge, gone, plan.facts.spaces[read.asset])
         expected = edge.cover(short)
         missing = np.flatnonzero(expected & gone)
+        if edge.short is not None and (edge.short & waiting).any():
+            parts.append(str(plan.lack(read, missing[:0], 0)))
         if len(missing):
             # One partition's need is its own; of several, the numbers are those of all of them.
             lack = plan.lack(read, missing, int(expected.sum()))

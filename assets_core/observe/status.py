@@ -389,6 +389,8 @@ class _Maker:
             short = blocked & lacks(read, edge, gone, space)
             expected = edge.cover(short)
             at = np.flatnonzero(expected & gone)
+            if edge.short is not None and (edge.short & blocked).any():
+                yield Lack(read.asset, at[:0], 0, space)
             if len(at):
                 n, policy = int(expected.sum()), read.require
                 alone = short.sum() == 1  # the need of several is not one number

@@ -342,7 +342,8 @@ class _Walk:
         for lack in self.plan.lacks(op, ordinal):
             needs = "" if lack.policy == "all" else f" (needs {lack.needed or lack.policy})"
             number = f"{lack.missing:,} of {lack.expected:,} of {lack.asset}{needs}"
-            detail = f"waits for {number}: {ranges(lack.ordinals, lack.space, most=_WAITS)}"
+            where = ranges(lack.ordinals, lack.space, most=_WAITS)
+            detail = f"waits for {number}: {where}" if lack.missing else f"waits for {lack}"
             yield Change("waits", detail, asset=lack.asset)
 
     # Upward ------------------------------------------------------------------------------------
