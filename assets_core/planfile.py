@@ -397,6 +397,7 @@ class _Replayer:
         batches = [b for pinned in self.stored.ops if (b := self._batch(pinned)) is not None]
         self.moved.refuse(self.stored)
         left = [rest for batch in batches if (rest := self._left(batch)) is not None]
+        left = self._without_released(left)
         planned = {batch.op.name: batch.ordinals for batch in batches}
         self._compare_codes({batch.op.name for batch in left})
         self._compare_inputs(batches, {batch.op.name for batch in left})
@@ -500,6 +501,44 @@ class _Replayer:
         if not rest.any():
             return None
         return Batch(batch.op, batch.ordinals[rest], batch.reasons[rest])
+
+    def _without_released(self, left: Sequence[Batch]) -> list[Batch]:
+        """Without steps that only may run, and that an earlier try has found to be fresh still.
+
+        Nothing that they read is left to do, and they are as they would be built.
+        """
+        found: dict[str, Batch] = {}
+        digests = Digests(self.wiring, self.facts)
+        place = {op.name: i for i, op in enumerate(self.world.graph.ops)}
+        for batch in sorted(left, key=lambda each: place[each.op.name]):
+            open_ = (batch.reasons != 0) | self._reads_what_is_left(batch, found)
+            if not open_.all():
+                open_ |= ~self._fresh(batch, digests)
+            if open_.any():
+                rest = Batch(batch.op, batch.ordinals[open_], batch.reasons[open_])
+                found[batch.op.name] = rest
+        return list(found.values())
+
+    def _reads_what_is_left(self, batch: Batch, left: Mapping[str, Batch]) -> np.ndarray:
+        total = np.zeros(len(batch.ordinals), bool)
+        for read in batch.op.inputs:
+            name = self.world.graph.op_of[read.asset].name
+            # Of its own past any step may be one that runs.
+            upstream = batch if name == batch.op.name else left.get(name)
+            if upstream is not None:
+                mask = np.zeros(self.world.spaces[read.asset].n, bool)
+                mask[upstream.ordinals] = True
+                total |= self.wiring.edge(batch.op, read).any(mask)[batch.ordinals]
+        return total
+
+    def _fresh(self, batch: Batch, digests: Digests) -> np.ndarray:
+        now, at = digests.column(batch.op)[batch.ordinals], batch.ordinals
+        fresh = np.ones(len(at), bool)
+        for name in batch.op.outputs:
+            own = self.facts.assets[name]
+            fresh &= own.code[at] == self.facts.code_id(self.world.codes[name].hex)
+            fresh &= (own.id[at] != 0) & (own.digest[at] == now).all(axis=1)
+        return fresh
 
     def _facts_of(self, asset: str, ids: np.ndarray) -> dict[int, Materialization]:
         read = self.world.state.materializations

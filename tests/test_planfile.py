@@ -142,6 +142,36 @@ def test_a_plan_that_is_done_has_nothing_left(shop: Shop) -> None:
     assert shop.run().run_id == ""
 
 
+def test_what_was_released_is_not_looked_at_again(shop: Shop) -> None:
+    shop.project.materialize()
+    shop.version = "2"
+    shop.open()
+    shop.store()
+    assert shop.run().counts["released"] == 5
+    assert shop.run().run_id == ""
+
+
+def test_what_reads_a_step_that_is_left_is_left_too(shop: Shop) -> None:
+    shop.project.materialize()
+    shop.version = "2"
+    shop.open()
+    shop.store()
+    shop.failing = {"2024-01-03"}
+    assert shop.run().status == "failed"
+    assert shop.steps() == ["clean@2024-01-03", "trend@2024-01-03", "trend@2024-01-04"]
+
+
+def test_a_retry_takes_in_nothing_that_became_stale_since(shop: Shop) -> None:
+    shop.store("clean")
+    shop.failing = {"2024-01-03"}
+    shop.run()
+    shop.failing.clear()
+    shop.landed["2024-01-01"] = 9  # its step is done: today's plan would build it again
+    shop.run()
+    assert shop.built == ["clean@2024-01-03"]
+    assert [str(step) for step in shop.project.plan("clean").steps()] == ["clean@2024-01-01"]
+
+
 def test_a_retry_of_a_forced_plan_forces_only_what_is_left(shop: Shop) -> None:
     shop.project.materialize()
     shop.store("clean", force=True)

@@ -71,3 +71,16 @@ def test_what_a_stored_plan_would_do_is_shown(assets: Command, shop: Path) -> No
     assets("plan", "orders", "-o", "plan.json")
     done = assets("materialize", "--plan", "plan.json", "--dry-run")
     assert done.out.startswith("Plan for prod: 3 must run, 0 may run")
+
+
+def test_a_stored_plan_that_failed_is_resumed_as_it_was_stored(assets: Command, shop: Path) -> None:
+    (shop / "fail-2024-01-02").touch()
+    assets("plan", "+totals", "--partitions", "2024-01-01..2024-01-02", "-o", "plan.json")
+    out = assets("materialize", "--plan", "plan.json").out
+    assert "Resume with: assets materialize --plan plan.json" in out
+    assert "retry just this" not in out
+    (group,) = assets("runs", "latest", "--json").json["failure_groups"]
+    assert group["retry"] == "assets materialize --plan plan.json"
+    (shop / "fail-2024-01-02").unlink()
+    found = assets("materialize", "--plan", "plan.json", "--json").json
+    assert found["by_asset"] == {"totals": {"done": 1}}

@@ -215,7 +215,8 @@ def retrying(ctx: typer.Context, words: list[tuple[str, object]]) -> Again:
 
     def again(group: FailureGroup, made: Plan) -> str:
         own = group.retry(made.facts.spaces.get(group.asset), forced=made.forced)
-        if not own:
+        # What is built beside a stored plan would be in that one's way: it is retried itself.
+        if not own or made.note:
             return ""
         options = words if own[0] == "materialize" else []
         return line_of(ctx, shlex.join(own), options)

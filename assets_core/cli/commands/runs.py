@@ -175,6 +175,8 @@ def _retry(
     """The command line that retries just one kind of failure of a run."""
     if run.backfill:
         return line_of(ctx, f"backfill retry-failed {run.backfill}", [])
+    if run.note.startswith("plan "):
+        return run.command
     forced = "--force" in run.command.split()
     own = group.retry(spaces.get(group.asset), forced=forced)
     return line_of(ctx, shlex.join(own), []) if own else ""
