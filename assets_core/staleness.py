@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from assets_core.errors import UserCodeError
 from assets_core.graph import Graph, Input, Op
 from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64
 from assets_core.partitions import Edge, KeySpace, places
@@ -403,7 +404,11 @@ def assess(
         errors = sightings.errors.get(op.name) if sightings is not None else None
         if errors:
             _blind(found, list(errors))
-        _spread(op, wiring, facts, result, found, mask)
+        try:
+            _spread(op, wiring, facts, result, found, mask)
+        except UserCodeError as error:  # a policy of the user's own was asked
+            error.facts.setdefault("asset", op.name)
+            raise
         result[op.name] = found
     return result
 

@@ -462,6 +462,16 @@ def test_a_stored_plan_is_refused_when_what_was_missing_has_come(
         project.replay(tmp_path / "plan.json")
 
 
+def test_a_function_that_fails_while_planning_names_the_asset(opened: Open) -> None:
+    def broken(present: Sequence[str], expected: Sequence[str]) -> bool:
+        raise KeyError("country")
+
+    project = opened(Landed(KEYS[0]).source, month_of(broken))
+    with pytest.raises(UserCodeError, match="raised KeyError") as caught:
+        project.plan(now=NOW)
+    assert caught.value.facts["asset"] == "month"
+
+
 # Sources that can't be looked at --------------------------------------------------------------
 
 
