@@ -37,6 +37,12 @@ def test_partitions_come_in_the_order_of_the_key_space() -> None:
     assert group.where() == "2024-01-01..2024-01-02, 2024-01-06"
 
 
+def test_the_first_in_order_stands_for_all_whichever_failed_first() -> None:
+    told = [Failed("clean", key, f"OSError: {key}") for key in ("2024-01-03", "2024-01-02")]
+    (group,) = group_failures(told, {"clean": DAYS})
+    assert group.title == "2 partitions: OSError: 2024-01-02 in clean"
+
+
 def test_numbers_and_the_own_key_do_not_tell_errors_apart() -> None:
     told = [
         Failed("clean", key, f"ValueError: {n} rows in {key}")

@@ -47,7 +47,7 @@ class Alike:
 class FailureGroup:
     """Partitions of one asset that failed alike, in the order of its key space.
 
-    ``first`` is the one that failed first: its error stands for all. ``ranges`` are inclusive
+    ``first`` is the first of them in that order: its error stands for all. ``ranges`` are inclusive
     pairs of keys; a partition that has left the key space is in ``partitions`` and in no range.
     ``tries`` is the most attempts that were made at one of them.
     """
@@ -142,15 +142,17 @@ def group_failures(
 
 
 def _group(members: Sequence[Failed], spaces: Mapping[str, KeySpace]) -> FailureGroup:
-    first = members[0]
-    ordered, ranges = _in_order([one.partition for one in members], spaces.get(first.asset))
+    by_key = {one.partition: one for one in members}
+    asset = members[0].asset
+    ordered, ranges = _in_order(list(by_key), spaces.get(asset))
+    first = by_key.get(ordered[0], members[0])
     return FailureGroup(
-        asset=first.asset,
+        asset=asset,
         first=first,
         partitions=ordered,
         ranges=ranges,
         tries=max(one.tries for one in members),
-        traceback=next((one.traceback for one in members if one.traceback), ""),
+        traceback=next((one.traceback for one in (first, *members) if one.traceback), ""),
     )
 
 
