@@ -137,7 +137,7 @@ def test_nothing_is_written_to_the_store_the_repository_or_the_work_tree(
         return (
             hashlib.sha256(store.read_bytes()).hexdigest(),
             hashlib.sha256(index).hexdigest(),
-            repository.git("status", "--porcelain"),
+            repository.git("--no-optional-locks", "status", "--porcelain"),
             repository.git("worktree", "list"),
             repository.git("for-each-ref"),
         )
