@@ -26,7 +26,6 @@ from assets_core.graph import Graph
 from assets_core.settings import Found, Settings, find, load_settings
 
 if TYPE_CHECKING:
-    from assets_core.against import Against
     from assets_core.backfills import Backfills
     from assets_core.contracts import IOManager, StateStore
     from assets_core.execute.capture import RunLog
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from assets_core.plan import Plan
     from assets_core.planfile import Replay
     from assets_core.records import Attempt, Code, Materialization, Run
+    from assets_core.review.against import Against
     from assets_core.staleness import Facts, Sightings, Wiring
 
 Select = str | Sequence[str] | None
@@ -388,7 +388,7 @@ class Project:
 
         Raises UsageError for a base that can't be found or does not load.
         """
-        from assets_core.reviewing import review
+        from assets_core.review.reviewing import review
 
         at = _aware(now) if now is not None else self.now()
         return review(self, base, select, partitions, now=at)
@@ -398,7 +398,7 @@ class Project:
 
         Raises UsageError where it can't be written.
         """
-        from assets_core.describing import describe, write_description
+        from assets_core.review.describing import describe, write_description
 
         write_description(describe(self), Path(path))
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from world import World
 
 from assets_core import Group, daily, last
-from assets_core.against import Against, Scope, against_markdown, find_changes, plan_against
-from assets_core.describing import Described, DescribedAsset, DescribedInput
 from assets_core.hashing import hexdigest
 from assets_core.plan import Plan
+from assets_core.review.against import Against, Scope, against_markdown, find_changes, plan_against
+from assets_core.review.describing import Described, DescribedAsset, DescribedInput
 
 g = Group("g", partitions=daily("2024-01-01", end="2024-01-06"))
 

@@ -13,7 +13,7 @@ from cli.shop import forget_definitions
 
 from assets_core import Project
 from assets_core.errors import UsageError
-from assets_core.revisions import find_revision
+from assets_core.review.revisions import find_revision
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

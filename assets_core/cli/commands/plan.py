@@ -17,10 +17,10 @@ from assets_core.errors import UsageError
 from assets_core.observe.format import count, one_line
 
 if TYPE_CHECKING:
-    from assets_core.against import Against
     from assets_core.observe.display import PlanGroup
     from assets_core.observe.why import Why
     from assets_core.plan import Plan, Step
+    from assets_core.review.against import Against
 
 STATUS_STYLES = {
     "must": "yellow",
@@ -134,7 +134,7 @@ def plan(
 
 def _tell(found: Against, jobs: int, *, markdown: bool, as_json: bool) -> None:
     """What a change of code makes stale, in one of three forms."""
-    from assets_core.against import against_markdown
+    from assets_core.review.against import against_markdown
 
     if as_json:
         print_json(found.to_dict(jobs))

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from assets_core.describing import Described, describe
 from assets_core.errors import AssetsError, UsageError
 from assets_core.project import Project
+from assets_core.review.describing import Described, describe
 
 _OURS = ("assets_core", "io_managers")
 

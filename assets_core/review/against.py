@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from assets_core.describing import Described, DescribedAsset, stamp
 from assets_core.fingerprint import changed_parts
 from assets_core.graph import Graph, Op
 from assets_core.observe.causes import find_causes, names
@@ -24,6 +23,7 @@ from assets_core.observe.format import count, first_line, one_line, range_text, 
 from assets_core.partitions import KeySpace, PartitionSelection
 from assets_core.plan import Batch, Plan, make_plan
 from assets_core.records import InputRead, Materialization, Measured, Version
+from assets_core.review.describing import Described, DescribedAsset, stamp
 from assets_core.staleness import (
     Assessment,
     AssetFacts,

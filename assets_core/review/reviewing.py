@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_core.against import Against, Scope, find_changes, plan_against
-from assets_core.describing import Described, describe, read_description
+from assets_core.review.against import Against, Scope, find_changes, plan_against
+from assets_core.review.describing import Described, describe, read_description
 from assets_core.staleness import Facts
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _base(project: Project, base: str) -> tuple[str, Described]:
     path = Path(base)
     if path.is_file():
         return base, read_description(path)
-    from assets_core.revisions import describe_revision, find_revision
+    from assets_core.review.revisions import describe_revision, find_revision
 
     revision = find_revision(base, project.root)
     return revision.told, describe_revision(revision, project)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from assets_core.describing import Described
 from assets_core.errors import UsageError
+from assets_core.review.describing import Described
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -116,7 +116,7 @@ def describe_revision(revision: Revision, project: Project) -> Described:
 
 
 # The stores are imported before the checkout's folders come first on the path: it may hold others.
-_CHILD = "import sys, io_managers; from assets_core.elsewhere import main; main(sys.argv[1])"
+_CHILD = "import sys, io_managers; from assets_core.review.elsewhere import main; main(sys.argv[1])"
 
 
 def _environment() -> dict[str, str]:
