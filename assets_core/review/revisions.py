@@ -121,7 +121,7 @@ _CHILD = "import sys, io_managers; from assets_core.review.elsewhere import main
 
 def _environment() -> dict[str, str]:
     """Such that this library is found, the same release of it for both."""
-    ours = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    ours = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry for entry in ours if entry),
