@@ -157,7 +157,7 @@ class BackfillWorld(World):
 
 
 _SETTINGS = settings(
-    max_examples=int(os.environ.get("ASSETS_MODEL_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("ASSETS_MODEL_EXAMPLES", "25")),
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),

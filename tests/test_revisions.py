@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,7 @@ class Repository:
 
     def __init__(self, top: Path, inside: str = "") -> None:
         self.top, self.root = top, top / inside
+        self.clock = int(time.time()) - 1_000
         self.root.mkdir(parents=True, exist_ok=True)
         self.git("init", "-q", "-b", "main")
         self.write(".gitignore", ".assets\ndata\n__pycache__\n")
@@ -65,6 +68,9 @@ class Repository:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+        # Python tells by the second and the size whether compiled code is still that of a file.
+        self.clock += 2
+        os.utime(path, (self.clock, self.clock))
 
     def commit(self, message: str) -> str:
         self.git("add", "-A")

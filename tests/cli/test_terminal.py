@@ -73,6 +73,8 @@ def test_just_enter_is_no(shop: Path) -> None:
 def test_ctrl_c_at_the_question_is_130(shop: Path) -> None:
     with open_terminal(shop, "materialize", "orders") as terminal:
         terminal.wait_for("[y/N]")
+        # Drawn a moment before it is read; a signal just between is heard at the next key only.
+        time.sleep(0.3)
         terminal.press("\x03")
         assert terminal.wait() == 130
         assert "Traceback" not in terminal.text

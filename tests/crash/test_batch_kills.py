@@ -50,7 +50,7 @@ ONLY = {
     ),
 }
 CASES = [(store, at) for store in ONLY for at in (*BOTH, *ONLY[store])]
-FIRST = [case for case in CASES if case[1].startswith(("publish", "expose", "record"))]
+FIRST = [case for case in CASES if case[1].startswith(("publish", "expose"))]
 
 
 @pytest.fixture(autouse=True)
