@@ -63,6 +63,24 @@ def test_no_builds_nothing_and_is_130(shop: Path) -> None:
     assert not (shop / "data").exists()
 
 
+def test_another_answer_is_asked_again(shop: Path) -> None:
+    with open_terminal(shop, "materialize", "orders") as terminal:
+        terminal.wait_for("[y/N]")
+        terminal.press("perhaps\n")
+        terminal.wait_for("Please answer y or n.")
+        terminal.press("YES\n")
+        assert terminal.wait() == 0
+    assert (shop / "data").exists()
+
+
+def test_the_end_of_input_is_no(shop: Path) -> None:
+    with open_terminal(shop, "materialize", "orders") as terminal:
+        terminal.wait_for("[y/N]")
+        terminal.press("\x04")
+        assert terminal.wait() == 130
+        assert "Nothing was done." in terminal.text
+
+
 def test_just_enter_is_no(shop: Path) -> None:
     with open_terminal(shop, "materialize", "orders") as terminal:
         terminal.wait_for("[y/N]")
@@ -73,10 +91,9 @@ def test_just_enter_is_no(shop: Path) -> None:
 def test_ctrl_c_at_the_question_is_130(shop: Path) -> None:
     with open_terminal(shop, "materialize", "orders") as terminal:
         terminal.wait_for("[y/N]")
-        # Drawn a moment before it is read; a signal just between is heard at the next key only.
-        time.sleep(0.3)
-        terminal.press("\x03")
+        terminal.press("\x03")  # often before the process has begun to wait for a key
         assert terminal.wait() == 130
+        assert "Nothing was done." in terminal.text
         assert "Traceback" not in terminal.text
 
 

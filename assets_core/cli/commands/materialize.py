@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.codes import STOPPED
+from assets_core.cli.asking import confirm
 from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_run
 from assets_core.cli.screen import print_json, stderr, stdout
@@ -238,30 +238,6 @@ def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool, jobs: int
     if not quiet:
         print_plan(stdout(), made, jobs)
     confirm(verb, number, yes=yes, quiet=quiet)
-
-
-def confirm(verb: str, number: int, *, yes: bool, quiet: bool) -> None:
-    """Ask before much is done, unless ``yes``.
-
-    Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
-    """
-    if yes:
-        return
-    if quiet or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            f"This would {verb.lower()} {count(number, 'asset partition')}, "
-            "and there is nobody to ask.",
-            hint="Add --yes, or say which with --partition or --partitions.",
-        )
-    sys.stdout.flush()
-    try:
-        agreed = typer.confirm(f"{verb} {count(number, 'asset partition')}?", err=True)
-    except typer.Abort:
-        stderr().line()
-        agreed = False
-    if not agreed:
-        stderr().line("Nothing was done.")
-        raise typer.Exit(STOPPED)
 
 
 def accept(
