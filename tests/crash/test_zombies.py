@@ -161,7 +161,7 @@ def test_who_holds_the_duckdb_file_is_named_and_recovered_once_it_is_gone(
     with killed_in_the_end(world.stopped(at, lease_seconds=LONG)) as zombie:
         time.sleep(LONG + 0.1)
         with world.project() as project:
-            project.io["default"]._timeout = 0.3
+            project.io["default"]._file._timeout = 0.3  # shared with what this process did before
             with pytest.raises(StorageError) as error:
                 project.materialize(jobs=1)
         assert str(zombie.pid) in str(error.value)
@@ -178,7 +178,7 @@ def test_a_stopped_publish_to_duckdb_ends_well_when_it_goes_on(tmp_path: Path, a
     with killed_in_the_end(world.stopped(at, lease_seconds=LONG)) as zombie:
         time.sleep(LONG + 0.1)
         with world.project() as project:
-            project.io["default"]._timeout = 0.3
+            project.io["default"]._file._timeout = 0.3  # shared with what this process did before
             with pytest.raises(AssetsError):
                 project.recover()
         told = resumed(zombie)
