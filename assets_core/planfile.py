@@ -156,15 +156,24 @@ def write_plan_file(made: PlanFile, path: Path) -> None:
 
     Raises UsageError where it can't be written.
     """
-    text = made.model_dump_json(indent=1, by_alias=True) + "\n"
-    fresh = path.with_name(f".{path.name}.new")
+    write_whole(path, made.model_dump_json(indent=1, by_alias=True) + "\n", "The plan")
+
+
+def write_whole(path: Path, text: str, what: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises UsageError, which begins with ``what``, where it can't be written.
+    """
+    fresh = path.parent / f".{path.name}.new"
     try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
+        try:
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"The plan can't be written to {path}: {error.strerror or error}."
-        ) from error
+        said = error.strerror or error
+        raise UsageError(f"{what} can't be written to {path}: {said}.") from error
 
 
 def _pinned_op(plan: Plan, batch: Batch, codes: Mapping[str, Code]) -> PinnedOp:

@@ -350,8 +350,14 @@ def test_ten_thousand_steps_are_a_short_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(shop: Shop) -> None:
-    with pytest.raises(UsageError, match="can't be written"):
-        shop.project.store_plan(shop.project.plan(), shop.folder / "none" / "plan.json")
+    plan = shop.project.plan()
+    (shop.folder / "folder").mkdir()
+    for path in (shop.folder / "none" / "plan.json", shop.folder / "folder", Path()):
+        with pytest.raises(UsageError, match="can't be written"):
+            shop.project.store_plan(plan, path)
+        with pytest.raises(UsageError, match="can't be written"):
+            shop.project.store_code(path)
+    assert not [path for path in shop.folder.iterdir() if path.name.endswith(".new")]
 
 
 def test_the_file_is_for_reviewers_too(shop: Shop) -> None:

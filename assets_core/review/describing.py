@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from assets_core.asset import Asset
 from assets_core.errors import UsageError
 from assets_core.hashing import hexdigest
+from assets_core.planfile import write_whole
 
 if TYPE_CHECKING:
     from assets_core.fingerprint import Fingerprints
@@ -147,14 +148,8 @@ def stamp(asset: DescribedAsset) -> tuple[str, dict[str, str]]:
 
 def write_description(found: Described, path: Path) -> None:
     """Write it whole or not at all. Raises UsageError where it can't be written."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_text(found.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"The code versions can't be written to {path}: {error.strerror or error}."
-        ) from error
+    text = found.model_dump_json(indent=1, by_alias=True) + "\n"
+    write_whole(path, text, "The code versions")
 
 
 def read_description(path: Path) -> Described:
