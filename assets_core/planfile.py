@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,6 +45,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+Ranges = Annotated[
+    list[Annotated[list[str], Field(min_length=2, max_length=2)]], Field(min_length=1)
+]
+"""Inclusive key pairs in the order of a key space."""
+
+
 class PinnedCode(_Strict):
     """A code version with the short hash of each part, so that a change can be named."""
 
@@ -69,7 +75,7 @@ class PinnedSteps(_Strict):
     status: Literal["must", "may"]
     reasons: int = Field(ge=0, le=255)
     count: int = Field(ge=1)
-    ranges: list[list[str]]
+    ranges: Ranges
 
 
 class PinnedOp(_Strict):
@@ -86,7 +92,7 @@ class PinnedReads(_Strict):
 
     asset: str
     count: int = Field(ge=1)
-    ranges: list[list[str]]
+    ranges: Ranges
     versions: str
 
 
@@ -110,7 +116,7 @@ class PlanFile(_Strict):
     now: str
     include_open: bool
     forced: bool
-    revision: int = Field(ge=0)
+    revision: int = Field(ge=0, lt=2**63)
     log: str
     summary: Summary
     ops: list[PinnedOp]
@@ -353,6 +359,8 @@ def stored_time(stored: PlanFile) -> datetime:
         found = datetime.fromisoformat(stored.now)
     except ValueError as error:
         raise UsageError(f"The plan's time {stored.now!r} is none.") from error
+    if found.tzinfo is None:
+        raise UsageError(f"The plan's time {stored.now!r} has no time zone.")
     return found
 
 

@@ -314,6 +314,9 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (edited(lambda c: c.update(extra=1)), "extra: Extra inputs"),
         (edited(lambda c: c.pop("ops")), "ops: Field required"),
         (edited(lambda c: c.update(forced="no")), "forced: Input should be"),
+        (edited(lambda c: c.update(revision=2**63)), "revision: Input should be"),
+        (edited(lambda c: c["ops"][0]["steps"][0].update(ranges=[])), "ranges: List should"),
+        (edited(lambda c: c["reads"][0].update(ranges=[[]])), "ranges.0: List should"),
         (edited(lambda c: c["ops"][0]["steps"][0].update(count=4)), "was changed after"),
         (edited(lambda c: c["summary"].update(must=0)), "was changed after"),
         (edited(lambda c: c["ops"].pop()), "was changed after"),
@@ -327,6 +330,13 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(
     with pytest.raises(UsageError) as caught:
         shop.project.replay(shop.path)
     assert said in caught.value.message
+
+
+def test_a_time_without_a_zone_is_refused(shop: Shop) -> None:
+    shop.store()
+    reseal(shop.path, json.loads(shop.path.read_text()) | {"now": "2024-01-06T00:00:00"})
+    with pytest.raises(UsageError, match="no time zone"):
+        shop.project.replay(shop.path)
 
 
 def test_a_plan_of_another_environment_is_refused(shop: Shop) -> None:
