@@ -132,6 +132,13 @@ def test_what_is_stale_and_was_not_selected_says_so(world: World) -> None:
     assert (why.status, why.changes[0].kind) == ("not selected", "late data")
 
 
+def test_what_reads_something_stale_that_was_not_selected_is_not_called_fresh(world: World) -> None:
+    world.codes["clean"] = "d" * 32
+    plan = world.plan(assets=["month"])
+    assert plan.why("trend", "2024-01-05").status == "upstream not selected"
+    assert plan.why("month", "2024-01").status == "upstream not selected"
+
+
 def test_a_source_is_observed_not_built(world: World) -> None:
     assert world.plan().why("landing", "2024-01-05").status == "source"
 

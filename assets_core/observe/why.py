@@ -26,7 +26,7 @@ from assets_core.observe.format import (
 )
 from assets_core.plan import Batch, Plan
 from assets_core.records import version_hex
-from assets_core.staleness import CODE, INPUT, INVALIDATED, MISSING, Reason
+from assets_core.staleness import CODE, INPUT, INVALIDATED, MISSING, Reason, assess
 
 STATUSES = {
     "must": "must run",
@@ -35,6 +35,8 @@ STATUSES = {
     "fresh": "is fresh",
     "source": "is a source's: it is observed, not built",
     "not selected": "is stale, and not in this plan: it was not selected",
+    "upstream not selected": "is as fresh as what it reads, of which something is stale "
+    "and not selected",
 }
 
 _FEW = 64
@@ -280,7 +282,17 @@ class _Walk:
             return "must" if batch.reasons[at] else "may"
         if _place(self.waiting.get(op.name), ordinal) >= 0:
             return "blocked"
-        return "not selected" if self._bits(op, ordinal) else "fresh"
+        if self._bits(op, ordinal):
+            return "not selected"
+        return "upstream not selected" if self._may(op, ordinal) else "fresh"
+
+    def _may(self, op: Op, ordinal: int) -> bool:
+        """Whether a partition would be stale if all that it is built from were selected."""
+        plan = self.plan
+        whole = assess(
+            plan.graph, plan.facts, plan.codes, digests=plan.digests, sightings=plan.sightings
+        )
+        return bool(whole[op.name].may[ordinal])
 
     def _bits(self, op: Op, ordinal: int) -> int:
         """What is stale of a partition by itself, of one that the plan says nothing about."""
