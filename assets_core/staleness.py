@@ -624,6 +624,10 @@ def _scan(
 # Telling why
 
 
+READS = "reads otherwise"
+"""The kind of a reason: not what was read has moved, other partitions or assets are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One cause of staleness: what kind, told in words, what it was and what it is.
@@ -700,7 +704,7 @@ def _input_reasons(graph: Graph, digests: Digests, asset: str, ordinal: int) -> 
         kind = "late data" if graph.assets[read.asset].kind == "source" else "input changed"
         found += _moved(facts, digests.wiring, op, read, ordinal, before, kind)
     for gone in reads.values():
-        found.append(Reason("input changed", f"no longer reads {gone.asset}", was=gone.asset))
+        found.append(Reason(READS, f"no longer reads {gone.asset}", was=gone.asset))
     return found or [Reason("input changed", "another input digest")]
 
 
@@ -722,7 +726,7 @@ def _moved(
 ) -> list[Reason]:
     """Which of an input's partitions moved, one reason each (a summary past a few)."""
     if before is None:
-        return [Reason("input changed", f"reads {read.asset} since its last build", now=read.asset)]
+        return [Reason(READS, f"reads {read.asset} since its last build", now=read.asset)]
     assert facts.recall is not None
     own_key = facts.spaces[op.name].key(ordinal)
     was = facts.recall.versions_read(op.name, own_key, before)
@@ -739,11 +743,11 @@ def _moved(
     for key, old, new in changed[:_SHOWN]:
         place = f"{read.asset}[{key}]"
         if key not in now:  # `latest()` has gone on, or a window's calendar was cut
-            told = Reason("input changed", f"no longer reads {place}", was=_short(old))
+            told = Reason(READS, f"no longer reads {place}", was=_short(old))
         elif key not in was and not read.require.is_all:
             told = Reason(kind, f"{label} {place}, which was not there", now=_short(new))
         elif was and key not in was:
-            told = Reason("input changed", f"now reads {place}", now=_short(new))
+            told = Reason(READS, f"now reads {place}", now=_short(new))
         else:
             told = Reason(kind, f"{label} {place}", _short(old), _short(new))
         reasons.append(replace(told, asset=read.asset, partition=key))

@@ -120,6 +120,22 @@ def test_a_rebuilt_upstream_outside_the_plan_is_named(world: World) -> None:
     assert effect == "1 must, 1 may downstream"
 
 
+def test_a_wider_window_is_one_cause_and_nothing_is_said_to_have_changed(world: World) -> None:
+    wider = asset(name="trend", partitions=DAYS)(_wider)
+    world.graph = Graph.build([landing, rates, clean, priced, wider, month, total])
+    plan = world.plan(assets=["trend"])
+    assert told(plan) == [("trend: reads other partitions of clean", "57 must")]
+    assert find_causes(plan).to_dict()[0]["kind"] == "reads otherwise"
+    reasons = plan.why("trend", "2024-01-20").changes
+    assert [reason.detail for reason in reasons] == [
+        "now reads clean[2024-01-16]",
+        "now reads clean[2024-01-17]",
+    ]
+
+
+def _wider(clean: Annotated[Any, last(5)]) -> Any: ...
+
+
 def test_a_partition_with_two_causes_counts_for_both(world: World) -> None:
     world.codes["clean"] = "d" * 32
     late(world, "landing", "2024-01-05")

@@ -17,7 +17,7 @@ from assets_core.graph import Input, Op
 from assets_core.observe.format import count, one_line, ranges, short
 from assets_core.partitions import Edge
 from assets_core.plan import Batch, Plan
-from assets_core.staleness import CODE, FORCED, INPUT, INVALIDATED, MISSING, WAS_OPEN, Reason
+from assets_core.staleness import CODE, FORCED, INPUT, INVALIDATED, MISSING, READS, WAS_OPEN, Reason
 
 MOST = 64
 """So many causes are told apart, one bit each; all that are found after them share the last bit."""
@@ -62,7 +62,7 @@ class Cause:
             return f"late data in {self.subject}"
         if self.kind == "input changed" and self.subject:
             return f"input {self.subject} changed"
-        return self.subject if self.kind == "closed" and self.subject else self.kind
+        return self.subject if self.kind in ("closed", READS) else self.kind
 
     @property
     def effect(self) -> str:
@@ -123,7 +123,8 @@ class Causes:
     def _moved(self, cause: Cause) -> str:
         """Which partitions of an upstream asset moved, as far as a few readers tell."""
         reasons, whole = self._examples(cause)
-        moved = {r.partition: r for r in reasons if r.asset == cause.subject and r.partition}
+        alike = [r for r in reasons if (r.kind, r.asset) == (cause.kind, cause.subject)]
+        moved = {reason.partition: reason for reason in alike if reason.partition}
         if len(moved) == 1 and whole:
             (reason,) = moved.values()
             return one_line(f"{reason.detail}{versions(reason)}")
@@ -337,17 +338,17 @@ class _Finder:
             since = self._newest(batch.op, read)[batch.ordinals] > own
             newer[read.asset] = newer.get(read.asset, False) | (since & moved)
         several = np.add.reduce([mask.astype(np.int64) for mask in newer.values()]) if newer else 0
-        unclear = moved & (several != 1)
-        few = np.flatnonzero(unclear)[:_AMBIGUOUS]
+        # Where nothing was recorded since, other partitions are read: all for the same cause.
+        none = moved & (several == 0)
+        first = np.flatnonzero(none)[:_AMBIGUOUS]
+        for key, mask in self._asked(batch, asset, first):
+            yield key, mask | (none & ~_among(first, none))
+        few = np.flatnonzero(moved & (several > 1))[:_AMBIGUOUS]
         yield from self._asked(batch, asset, few)
-        told = np.ones(len(moved), bool)
-        told[few] = False
+        told = ~_among(few, none)
         for upstream, mask in newer.items():
             if (mask & told).any():
                 yield self._kind(upstream), mask & told
-        rest = moved & told & (several == 0)
-        if rest.any():
-            yield ("input changed", ""), rest
 
     def _newest(self, op: Op, read: Input) -> np.ndarray:
         ids = self.plan.facts.assets[read.asset].id
@@ -358,15 +359,27 @@ class _Finder:
         found: dict[Key, np.ndarray] = {}
         for at in few.tolist():
             for reason in self.plan.explain(asset, int(batch.ordinals[at]), INPUT):
-                subject = reason.asset or reason.detail
-                kind = reason.kind if reason.asset else "closed"
-                key = (kind if kind in ("late data", "input changed") else "closed", subject)
-                found.setdefault(key, np.zeros(len(batch.ordinals), bool))[at] = True
+                found.setdefault(_key(reason), np.zeros(len(batch.ordinals), bool))[at] = True
         yield from found.items()
 
     def _kind(self, upstream: str) -> Key:
         is_source = self.plan.graph.assets[upstream].kind == "source"
         return ("late data" if is_source else "input changed", upstream)
+
+
+def _key(reason: Reason) -> Key:
+    """What a reason of an input's counts for."""
+    if reason.kind == READS and reason.asset:
+        return READS, f"reads other partitions of {reason.asset}"
+    words = reason.detail if reason.kind in (READS, "closed") else ""
+    return reason.kind, reason.asset or words
+
+
+def _among(few: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Where a few positions are, bool, as long as a mask."""
+    found = np.zeros(len(mask), bool)
+    found[few] = True
+    return found
 
 
 def _scan(edge: Edge, bits: np.ndarray, stale: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from assets_core.observe.format import (
 )
 from assets_core.plan import Batch, Plan
 from assets_core.records import version_hex
-from assets_core.staleness import CODE, INPUT, INVALIDATED, MISSING, Reason, assess
+from assets_core.staleness import CODE, INPUT, INVALIDATED, MISSING, READS, Reason, assess
 
 STATUSES = {
     "must": "must run",
@@ -83,7 +83,7 @@ class Change:
     def lines(self) -> Iterator[str]:
         """The change in words, then a line for each part of the code."""
         text = self.detail if self.detail.startswith(self.kind) else f"{self.kind}: {self.detail}"
-        if self.kind in ("late data", "missing", "sibling", "forced"):
+        if self.kind in ("late data", "missing", "sibling", "forced", READS):
             text = self.detail
         if self.was or self.now:
             text += f" ({self.was or 'nothing'} → {self.now or 'nothing'})"
