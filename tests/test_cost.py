@@ -11,7 +11,7 @@ import pytest
 from world import World
 
 from assets_core.asset import asset, multi_asset, source
-from assets_core.observe.cost import Amount, cost_line, estimate
+from assets_core.observe.cost import Amount, AssetCost, Cost, cost_line, estimate
 from assets_core.partitions import daily, lag
 
 DAYS = daily("2024-01-01")
@@ -140,6 +140,12 @@ def test_the_line_gives_both_ends_where_some_only_may_run(world: World) -> None:
         "Takes about 10 s with 1 job, 30 s if all that may run does; "
         "1,000 to 2,000 rows, 50 kB to 100 kB."
     )
+
+
+def test_both_ends_that_look_alike_are_one_and_one_row_is_a_row() -> None:
+    one, little = Amount(1, 1, 1.0, 1, 25_000), Amount(1, 1, 1.0, 0, 1)
+    cost = Cost(1, (AssetCost(("clean",), 1, 1.0, one, little),), 1.0, 2.0)
+    assert cost_line(cost).endswith("all that may run does; 1 row, 25 kB.")
 
 
 def test_an_empty_plan_costs_nothing_and_says_nothing(world: World) -> None:

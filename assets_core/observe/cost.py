@@ -243,7 +243,7 @@ def cost_line(cost: Cost) -> str:
         )
     else:
         text = f"Takes up to {human_duration(cost.wall_all)} with {jobs}, if all that may run does"
-    text += f"; {_span(must.rows, total.rows, count)} rows"
+    text += f"; {_span(must.rows, total.rows, count)} {'row' if total.rows == 1 else 'rows'}"
     if total.bytes:
         text += f", {_span(must.bytes, total.bytes, human_bytes)}"
     tail = f" Unknown: {_names(cost.unknown)} never built here." if cost.unknown else ""
@@ -251,7 +251,8 @@ def cost_line(cost: Cost) -> str:
 
 
 def _span(low: int, high: int, shown: Any) -> str:
-    return str(shown(high)) if low == high else f"{shown(low)} to {shown(high)}"
+    first, last = str(shown(low)), str(shown(high))
+    return last if first == last else f"{first} to {last}"
 
 
 def _names(names: Sequence[str]) -> str:
