@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_core import Definitions, Partition, Project, all_partitions, asset, daily, lag, last
+from assets_core import (
+    Definitions,
+    Partition,
+    Project,
+    all_partitions,
+    asset,
+    daily,
+    dynamic,
+    lag,
+    last,
+    static,
+)
 from assets_core.records import Materialization
 from io_managers.memory import Memory
 
@@ -152,6 +163,58 @@ def test_lineage_staleness_and_landings_are_as_before(
     } == firsts
     assert project.compact("0s")["removed"] == 0
     project.close()
+
+
+def test_what_was_read_of_a_partition_that_is_removed_stays(tmp_path: Path) -> None:
+    rows = {"n": 0}
+
+    @asset(partitions=dynamic("shops"), version="1")
+    def stock(partition: Partition) -> pa.Table:
+        rows["n"] += 1
+        return pa.table({"n": [rows["n"]]})
+
+    @asset
+    def total(stock: Annotated[pa.Table, all_partitions()]) -> pa.Table:
+        return stock
+
+    definitions = Definitions([stock, total], io_managers={"default": Memory()})
+    with Project(definitions, root=tmp_path, state=f"sqlite:///{tmp_path}/state.db") as project:
+        project.add_partitions("shops", ["a", "b", "c"])
+        for _ in range(2):
+            project.materialize(force=True).raise_for_status()
+        project.materialize("stock", force=True).raise_for_status()
+        before = project.lineage("total").to_dict()
+        project.remove_partitions("shops", ["b"])
+        project.compact("0s")
+        project.add_partitions("shops", ["b"])
+        assert project.lineage("total").to_dict() == before
+
+
+def test_what_was_read_of_values_in_another_order_stays(tmp_path: Path) -> None:
+    rows = {"n": 0}
+
+    def project(*values: str) -> Project:
+        @asset(partitions=static(values), version="1")
+        def stock(partition: Partition) -> pa.Table:
+            rows["n"] += 1
+            return pa.table({"n": [rows["n"]]})
+
+        @asset
+        def total(stock: Annotated[pa.Table, all_partitions()]) -> pa.Table:
+            return stock
+
+        definitions = Definitions([stock, total], io_managers={"default": Memory()})
+        return Project(definitions, root=tmp_path, state=f"sqlite:///{tmp_path}/state.db")
+
+    with project("a", "b", "c") as one:
+        for _ in range(2):
+            one.materialize(force=True).raise_for_status()
+        one.materialize("stock", force=True).raise_for_status()
+        before = one.lineage("total").to_dict()
+    with project("c", "b", "a") as other:
+        other.compact("0s")
+    with project("a", "b", "c") as one:
+        assert one.lineage("total").to_dict() == before
 
 
 def test_what_a_run_at_work_may_have_read_stays(world: World) -> None:

@@ -65,16 +65,19 @@ class _Versions:
     def within(self, first: str, last: str) -> Iterable[str]:
         """The partitions with a past in an inclusive range of keys.
 
-        All, where the range can't be told any more: to keep too much harms nobody.
+        All, where what lies between can't be told any more, since the ends have left the space or
+        values were removed or put in another order: to keep too much harms nobody.
         """
         if first == last:
             return (first,) if len(self.by_key.get(first, ())) > 1 else ()
         if self.space is None:
             return self.strays
         lo, hi = self.space.ordinals([first, last]).tolist()
-        if lo < 0 or hi < 0:
+        if lo < 0 or hi < lo or self.space.starts() is None:
             return [*self.keys, *self.strays]
-        return self.keys[bisect_left(self.places, lo) : bisect_right(self.places, hi)]
+        inside = self.keys[bisect_left(self.places, lo) : bisect_right(self.places, hi)]
+        # A window that has left its calendar lies before or after all that are in it.
+        return inside if len(self.space.parts()) == 1 else [*inside, *self.strays]
 
 
 def superfluous(
