@@ -24,6 +24,9 @@ _WORDS = {
     "w": ("w", "week", "weeks"),
 }
 _UNITS = {word: unit for unit, words in _WORDS.items() for word in words}
+_LONGEST = timedelta(days=365_000)
+"""So that a date before or after by a duration is one in every calendar that is in use."""
+
 _PART = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")
 
 
@@ -50,6 +53,10 @@ def parse_duration(value: Duration) -> timedelta:
     if found < timedelta(0):
         raise UsageError(
             f"A duration can't be negative: {value!r}.", hint="Write how long it takes, as in '8h'."
+        )
+    if found > _LONGEST:
+        raise UsageError(
+            f"{value!r} is longer than a thousand years.", hint="Did you mean another unit?"
         )
     return found
 

@@ -73,3 +73,10 @@ def test_a_negative_duration_is_refused(negative):
 def test_parts_add_up(days, hours, seconds):
     wanted = timedelta(days=days, hours=hours, seconds=seconds)
     assert parse_duration(f"{days}d {hours}h {seconds}s") == wanted
+
+
+@pytest.mark.parametrize("long", ["365001d", "100000w", timedelta.max, 1e13])
+def test_a_thousand_years_is_the_longest(long):
+    assert parse_duration("365000d") == timedelta(days=365_000)
+    with pytest.raises(UsageError, match="longer than a thousand years"):
+        parse_duration(long)
