@@ -56,6 +56,17 @@ def test_a_selection_goes_with_it(assets: Command, changed: Path) -> None:
     assert (found["must"], found["may"]) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    "words", [["-o", "p.json"], ["--against", "main"], ["totals"], ["--force"], ["--each"]]
+)
+def test_what_code_to_would_not_heed_is_refused(
+    assets: Command, changed: Path, words: list[str]
+) -> None:
+    done = assets("plan", "--code-to", "code.json", *words)
+    assert (done.code, "--code-to only writes" in done.err) == (2, True)
+    assert not (changed / "code.json").exists()
+
+
 def test_code_versions_in_a_file_are_compared_with(assets: Command, changed: Path) -> None:
     assert assets("plan", "--code-to", "code.json").code == 0
     assert "nothing becomes stale" in assets("plan", "--against", "code.json").out

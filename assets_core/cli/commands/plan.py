@@ -97,6 +97,11 @@ def plan(
             "--against tells of a change of code: only a selection, --jobs, --config and --json "
             "go with it.",
         )
+    selected = selection or select or partition or partitions
+    if code_to is not None and (base is not None or others or selected):
+        raise UsageError(
+            "--code-to only writes the code versions of all assets: only --config goes with it.",
+        )
     if markdown and (base is None or as_json):
         raise UsageError("--markdown goes with --against, and without --json.")
     with project(ctx, options.parse_config(config)) as loaded:
