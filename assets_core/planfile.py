@@ -281,7 +281,7 @@ def read_plan_file(path: Path) -> PlanFile:
             f"The plan {str(path)!r} can't be read: {error.strerror or error}.",
             hint="Write one with: assets plan -o plan.json",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} is not whole JSON: {error}.",
             hint="It was cut off or overwritten. Plan again: assets plan -o plan.json",

@@ -308,6 +308,7 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (lambda path: path.unlink(), "can't be read"),
         (lambda path: path.write_text(path.read_text()[:-40]), "is not whole JSON"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "is not whole JSON"),
+        (lambda path: path.write_text("[" * 100_000), "is not whole JSON"),
         (lambda path: path.write_text("[]"), "holds no plan"),
         (lambda path: path.write_text('{"steps": []}'), "holds no plan"),
         (edited(lambda c: c.update(schema=2)), "newer release"),

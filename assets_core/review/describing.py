@@ -162,7 +162,7 @@ def read_description(path: Path) -> Described:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}.", hint=hint) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not whole JSON: {error}.", hint=hint) from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise UsageError(f"{path} holds no code versions.", hint=hint)
