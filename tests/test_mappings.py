@@ -214,6 +214,24 @@ def test_a_closed_window_waits_for_an_upstream_window_that_is_open() -> None:
         assert edge.short.tolist() == [False] * (here.n - 1) + [True]
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_the_same_key_is_waited_for_where_its_window_closes_later(is_known: bool) -> None:
+    now = datetime(2024, 6, 15, 1, tzinfo=UTC)
+    here = daily("2024-06-05").resolve(now)
+    there = daily("2024-06-01", timezone="America/New_York").resolve(now, include_open=is_known)
+    edge = identity().resolve(here, there)
+    assert edge.short is not None
+    assert edge.short.tolist() == [False] * (here.n - 1) + [True]
+    assert forward(edge)[-2:] == [[here.n + 2], []]
+
+
+def test_the_same_key_outside_of_an_upstream_is_not_waited_for() -> None:
+    down = daily("2024-06-01").resolve(NOW)
+    for start, end in (("2024-06-10", None), ("2024-06-01", "2024-06-05")):
+        up = daily(start, end, timezone="America/New_York").resolve(NOW)
+        assert identity().resolve(down, up).short is None
+
+
 def test_an_upstream_that_has_ended_is_not_waited_for() -> None:
     down = daily("2024-06-01").resolve(NOW)
     up = daily("2024-06-01", "2024-06-05").resolve(NOW)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _T = TypeVar("_T")
+_DAY = 86_400
 
 
 _OWN_PAST = "an asset can read only its own past; use lag(n), or window(n, -1)."
@@ -298,14 +299,27 @@ def _everything(down: KeySpace, up: KeySpace) -> Edge:
 def _by_keys(down: KeySpace, up: KeySpace) -> Edge:
     import numpy as np
 
-    at = up.ordinals(down.keys())
-    early = at >= _seen(down, up)
-    hit = (at >= 0) & ~early
+    at, seen = _with_later(down, up).ordinals(down.keys()), _seen(down, up)
+    hit = (at >= 0) & (at < seen)
+    early = at >= seen
+    early[down.closed :] = False  # an open window reads what there is
     offsets = np.concatenate(([0], np.cumsum(hit)))
     edge = as_lists(empty(down.n, up.n))
     edge = type(edge)(offsets, at[hit], up.n, early)
     whole = bool(hit.all()) and bool((np.diff(at) == 1).all())
     return Edge(at, at + 1, up.n) if whole else edge
+
+
+def _with_later(down: KeySpace, up: KeySpace) -> KeySpace:
+    """The upstream with its windows to come that may have a key of the reader's.
+
+    The same day begins and ends later in another zone.
+    """
+    if not isinstance(up, TimeSpace) or not isinstance(down, TimeSpace) or not down.n:
+        return up
+    last = int(down.ends()[-1]) + up.definition.offset
+    windows = up.definition.windows_until(last + _DAY)
+    return TimeSpace(up.definition, windows, len(windows.labels), up.now)
 
 
 # --------------------------------------------------------------------------------------------
