@@ -599,7 +599,8 @@ def source(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
 
     Options: name, partitions, owner, tags, group, description, columns, freshness as for `asset`;
     ``token``: a function of the same partition returning a cheap version text (an etag, a
-    ``max(updated_at)``), asked first; the content is looked at only when the token has moved.
+    ``max(updated_at)``), asked first; the content is looked at only when the token has moved, or
+    when it is None or empty and so says nothing.
     ``observe_range``: the same for many at once (one listing, one query): a function of
     `Partitions` returning a mapping of partition key → token, without those that are not there. A
     token is text, a number, a time, bytes, or a tuple of these.

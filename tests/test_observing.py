@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_a_token_that_moved_over_equal_content_changes_nothing(
     ("one", "other"),
     [
         (1, 2),
+        (Decimal("1.10"), Decimal("1.2")),
         ("a", "b"),
         (b"a", b"b"),
         (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, 0, 0, 1, tzinfo=UTC)),
@@ -130,6 +132,34 @@ def test_tokens_of_every_kind_tell_versions_apart(
     table.versions = {"2024-01-05": other}
     project.observe(now=NOW)
     assert table.read == ["2024-01-05"]
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_token_that_says_nothing_leaves_the_content_to_tell(
+    opened: Callable[..., Project], table: Table, nothing: str | None
+) -> None:
+    project = opened(source(name="landed", partitions=DAYS, token=lambda _: nothing)(table.rows))
+    assert len(looked(project).new) == 30
+    assert len(looked(project).unchanged) == 30
+    table.versions["2024-01-05"] = 2
+    assert looked(project).keys("changed") == ["2024-01-05"]
+
+
+def test_an_empty_token_of_a_listing_leaves_the_content_to_tell(
+    closing: Project, table: Table
+) -> None:
+    table.versions = dict.fromkeys(table.versions, "")
+    assert len(looked(closing).new) == 30
+    assert len(looked(closing, everything=True).unchanged) == 30
+
+
+@pytest.mark.parametrize("token", [object(), pa.table({})])
+def test_what_can_be_no_token_of_a_partition_is_told(
+    opened: Callable[..., Project], table: Table, token: Any
+) -> None:
+    project = opened(source(name="landed", partitions=DAYS, token=lambda _: token)(table.rows))
+    (error,) = {str(error) for _, _, error in project.observe("landed", "2024-01-05").errors()}
+    assert "token of source 'landed' gives" in error
 
 
 def test_a_time_is_one_token_in_any_zone(project: Project, table: Table) -> None:

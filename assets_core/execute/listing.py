@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from assets_core.asset import Asset, ContextMarker
@@ -23,9 +24,13 @@ _KINDS = "text, a number, a time, bytes, or a tuple of these"
 
 
 def ask_token(runtime: Runtime, source: Asset, partition: Partition) -> str:
-    """What the source's ``token`` function says of one partition."""
+    """What the source's ``token`` function says of one partition; empty when it says nothing.
+
+    Raises OutputError for what can't be a token.
+    """
     assert source.token is not None
-    return str(_ask(runtime, source, source.token, partition, partition))
+    found = _ask(runtime, source, source.token, partition, partition)
+    return "" if found is None else _bounded(_text(source, partition.key, found))
 
 
 def ask_range(
@@ -45,17 +50,22 @@ def ask_range(
         if not isinstance(key, str):
             raise _wrong(source, f"names a partition by {key!r}, which is no key.")
         if token is not None:
-            texts[key] = token if type(token) is str else _text(source, key, token)
-            if len(texts[key]) > _LONGEST:
-                texts[key] = hexdigest("token", texts[key])
+            texts[key] = _bounded(token if type(token) is str else _text(source, key, token))
     return texts
 
 
+def _bounded(text: str) -> str:
+    return text if len(text) <= _LONGEST else hexdigest("token", text)
+
+
 def _wrong(source: Asset, what: str) -> OutputError:
+    by_range = source.observe_range is not None
     return OutputError(
-        f"observe_range of source {source.name!r} {what}",
+        f"{'observe_range' if by_range else 'token'} of source {source.name!r} {what}",
         facts={"declared": source.location},
-        hint=f"Return a dict of partition key → token: {_KINDS}. Leave out what is not there.",
+        hint=f"Return a dict of partition key → token: {_KINDS}. Leave out what is not there."
+        if by_range
+        else f"Return {_KINDS}; None where there is none.",
     )
 
 
@@ -69,7 +79,7 @@ def _text(source: Asset, key: str, token: Any) -> str:
     if isinstance(token, bytes | bytearray | memoryview):
         return bytes(token).hex()
     # Numbers of numpy and of databases are no int or float, and write themselves just as well.
-    if isinstance(token, str | int | float | date) or hasattr(token, "__index__"):
+    if isinstance(token, str | Number | date) or hasattr(token, "__index__"):
         return str(token)
     raise _wrong(source, f"gives {type(token).__name__} as the token of {key}.")
 

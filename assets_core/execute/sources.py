@@ -152,7 +152,7 @@ class _Observer:
             for ordinal, token in zip(stretch.tolist(), map(tokens.get, keys), strict=True):
                 if token is None:
                     self._take(ordinal, None)
-                elif token == self._token(ordinal):
+                elif token and token == self._token(ordinal):
                     self._take(ordinal, Seen(token, _NOT_READ))
                 else:
                     moved[ordinal] = token
@@ -179,7 +179,7 @@ class _Observer:
             if self.source.token is None:
                 return _content(self.runtime, self.source, partition, "", known)
             token = ask_token(self.runtime, self.source, partition)
-            if token == known:
+            if token and token == known:
                 return Seen(token, _NOT_READ)
             return _content(self.runtime, self.source, partition, token)
         except Exception as error:  # noqa: BLE001 - it concerns this partition alone
@@ -199,7 +199,7 @@ class _Observer:
         return failed
 
     def _token(self, ordinal: int) -> str:
-        """The token it had when it was looked at last; empty for what was never seen."""
+        """The token it had when it was looked at last; empty where none is known."""
         known = self.known.get(self.ids[ordinal])
         return known.location if known is not None else ""
 
