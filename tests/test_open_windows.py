@@ -10,7 +10,7 @@ from typing import Annotated
 import pyarrow as pa
 import pytest
 
-from assets_core import Definitions, Partition, Project, asset, daily, monthly
+from assets_core import Definitions, Partition, Project, asset, daily, monthly, product
 from assets_core.partitions import all_partitions, latest
 
 START = daily("2024-01-01")
@@ -116,3 +116,18 @@ def test_an_open_window_is_invalidated_with_what_it_reads(project: Project) -> N
     plan = project.plan(include_open=True, now=FOURTH)
     told = {(step.asset, step.partition): step.reasons[0].kind for step in plan.steps()}
     assert told == {("day", "2024-01-04"): "invalidated", ("month", "2024-01"): "invalidated"}
+
+
+def test_only_the_first_of_two_time_dimensions_has_an_open_window(tmp_path: Path) -> None:
+    @asset(partitions=product(day=START, month=monthly("2024-01")))
+    def forecast(partition: Partition) -> pa.Table:
+        return pa.table({"day": [partition.key]})
+
+    early = datetime(2024, 2, 1, 12, tzinfo=UTC)
+    with Project(Definitions([forecast]), root=tmp_path) as project:
+        project.materialize(include_open=True, now=early).raise_for_status()
+        built = project.status(include_open=True, now=early)["forecast"].keys("fresh")
+        assert built == [f"{day}|2024-01" for day in [*keys(*range(1, 32)), "2024-02-01"]]
+        assert project.lineage("forecast", "2024-02-01|2024-01").node.incomplete
+        stale = project.plan(partitions="day=2024-02-01,month=2024-01", now=FEBRUARY.replace(day=2))
+        assert [step.partition for step in stale.steps()] == ["2024-02-01|2024-01"]

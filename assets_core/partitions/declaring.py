@@ -210,7 +210,8 @@ def dynamic(name: str) -> Dynamic:
 def product(**dimensions: PartitionsDefinition) -> Product:
     """Every combination of several dimensions, keyed ``2024-01-01|EWR`` in the order given.
 
-    The first time dimension is the one that windows and logical dates refer to.
+    The first time dimension is the one that windows and logical dates refer to; of any other only
+    windows that have closed are partitions.
     """
     if len(dimensions) < 2:
         raise DefinitionError("product() needs two dimensions or more.")

@@ -406,7 +406,12 @@ class Product(PartitionsDefinition):
         dynamic: Mapping[str, Sequence[str]] = MappingProxyType({}),
         include_open: bool = False,
     ) -> ProductSpace:
-        spaces = [d.resolve(now, dynamic=dynamic, include_open=include_open) for _, d in self.parts]
+        # Only along the first time dimension: what is open comes last, so that it can be told.
+        first = next((name for name, d in self.parts if isinstance(d, TimeWindows)), "")
+        spaces = [
+            d.resolve(now, dynamic=dynamic, include_open=include_open and name == first)
+            for name, d in self.parts
+        ]
         return ProductSpace(self, spaces)
 
     def partition(self, key: str) -> Partition:
