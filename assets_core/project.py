@@ -787,16 +787,22 @@ class Project:
             )
 
     def accept(
-        self, select: Select = None, partitions: Any = None, *, now: datetime | None = None
+        self,
+        select: Select = None,
+        partitions: Any = None,
+        *,
+        plan: Plan | None = None,
+        now: datetime | None = None,
     ) -> list[tuple[str, str]]:
         """Re-stamp stale partitions with the current code and inputs, without running anything.
 
-        For a change that is known not to alter the output. Missing partitions stay missing.
-        Returns the asset partitions accepted.
+        Selection as for `plan`, or a plan that was looked at: then nothing that it does not hold
+        is accepted. For a change that is known not to alter the output. What is missing stays
+        missing, what waits is left. Returns the asset partitions accepted.
         """
         from assets_core.execute.accepting import accept
 
-        return accept(self, self.plan(select, partitions, now=now))
+        return accept(self, plan if plan is not None else self.plan(select, partitions, now=now))
 
     def invalidate(
         self,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from assets_core.contracts import Acquire, Finish, Lease, Operation, Publish, Published
 from assets_core.errors import LeaseLostError, UsageError
+from assets_core.execute.inputs import read_of
 from assets_core.execute.result import new_run_id, this_run
 from assets_core.plan import Plan
-from assets_core.records import InputRead, Materialization
-from assets_core.staleness import Digests, keys_to_ranges
+from assets_core.records import Materialization
+from assets_core.staleness import Digests
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -22,7 +23,8 @@ _GROUP = 500
 def accept(project: Project, plan: Plan) -> list[tuple[str, str]]:
     """Accept every planned partition that has a materialization; what was accepted.
 
-    Raises LeaseLostError when another run is building one of them.
+    Raises LeaseLostError when another run is building one of them, UsageError when one was built
+    or invalidated after the plan was made.
     """
     wanted = _recorded(project, plan)
     if not wanted:
@@ -42,7 +44,10 @@ def accept(project: Project, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _recorded(project: Project, plan: Plan) -> list[Materialization]:
-    """The stale facts as they would be if they had just been built: current code and digest."""
+    """The stale facts as they would be if they had just been built: current code and digest.
+
+    Each has the id of the record that it is made from.
+    """
     digests = Digests(plan.wiring, plan.facts)
     facts: list[Materialization] = []
     for batch in plan.batches:
@@ -59,17 +64,7 @@ def _recorded(project: Project, plan: Plan) -> list[Materialization]:
             for ordinal in there:
                 digest, sums = digests.one(op, ordinal)
                 reads = tuple(
-                    InputRead(
-                        read.name,
-                        read.asset,
-                        keys_to_ranges(
-                            plan.facts.spaces[read.asset],
-                            at := plan.wiring.edge(op, read).upstream(ordinal).tolist(),
-                        ),
-                        len(at),
-                        plan.facts.revision,
-                        total,
-                    )
+                    read_of(plan.facts, read, plan.wiring.edge(op, read), ordinal, total)
                     for read, total in zip(op.inputs, sums, strict=True)
                 )
                 facts.append(
@@ -79,7 +74,6 @@ def _recorded(project: Project, plan: Plan) -> list[Materialization]:
                         input_digest=digest,
                         inputs=reads,
                         kind="accepted",
-                        id=0,
                     )
                 )
     return facts
@@ -97,9 +91,13 @@ def _accept_group(project: Project, plan: Plan, run_id: str, facts: list[Materia
                 f"{fact.asset}@{fact.partition} is being built by run {lease.run}.",
                 hint="Wait for that run, then accept again.",
             )
-        operations.append(
-            Publish(replace(fact, run=run_id, token=lease.token, started=now, finished=now))
-        )
+        if lease.current != fact.id:
+            raise UsageError(
+                f"{fact.asset}@{fact.partition} was built meanwhile.",
+                hint="Nothing more was accepted. Look at the plan again, then accept.",
+            )
+        accepted = replace(fact, id=0, run=run_id, token=lease.token, started=now, finished=now)
+        operations.append(Publish(accepted))
     for fact, result in zip(facts, project.state.transact(operations), strict=True):
         if not isinstance(result, Published):
             raise LeaseLostError(f"{fact.asset}@{fact.partition} was taken over by another run.")

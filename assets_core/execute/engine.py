@@ -44,7 +44,7 @@ from assets_core.errors import (
 from assets_core.execute import capture
 from assets_core.execute.batching import Batching
 from assets_core.execute.facts import fact_from_json, fact_to_json
-from assets_core.execute.inputs import InputData
+from assets_core.execute.inputs import InputData, read_of, there
 from assets_core.execute.ranges import AnyOutcome, AnyTask
 from assets_core.execute.recorder import Done, Recorder
 from assets_core.execute.step import ChecksError, Made, Outcome, Runtime, Task
@@ -78,7 +78,6 @@ from assets_core.staleness import (
     Digests,
     Facts,
     is_enough,
-    keys_to_ranges,
 )
 
 _WAITING, _READY, _RUNNING, _DECIDED = 1, 2, 3, 4
@@ -705,11 +704,7 @@ class Engine:
         )
 
     def _there(self, read: Input, at: np.ndarray) -> list[int]:
-        """Which of these upstream partitions are handed over: all, or those that there are."""
-        if not read.require.is_all:
-            at = at[self._facts.assets[read.asset].id[at] != 0]
-        found: list[int] = at.tolist()
-        return found
+        return there(self._facts, read, at)
 
     def _schema(self, asset: str) -> str:
         found = self._schemas.get(asset)
@@ -729,23 +724,9 @@ class Engine:
         self, state: OpState, ordinal: int, sums: Sequence[Version]
     ) -> tuple[InputRead, ...]:
         return tuple(
-            self._read(read, edge, ordinal, total)
+            read_of(self._facts, read, edge, ordinal, total)
             for (read, edge), total in zip(state.edges, sums, strict=True)
         )
-
-    def _read(self, read: Input, edge: Edge, ordinal: int, total: Version) -> InputRead:
-        space = self._facts.spaces[read.asset]
-        bounds = edge.bounds(ordinal) if read.require.is_all else None
-        if bounds is not None:
-            lo, hi = bounds
-            ranges = (
-                keys_to_ranges(space, ()) if hi <= lo else ((space.key(lo), space.key(hi - 1)),)
-            )
-            count = max(hi - lo, 0)
-        else:
-            at = self._there(read, edge.upstream(ordinal))
-            ranges, count = keys_to_ranges(space, at), len(at)
-        return InputRead(read.name, read.asset, ranges, count, self._facts.revision, total)
 
     def _attempt(
         self,

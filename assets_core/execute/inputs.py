@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from assets_core.asset import Asset
 from assets_core.errors import MissingDataError, OutputError, StepError
 from assets_core.graph import Input, Op
-from assets_core.partitions import Partition
-from assets_core.records import Receipt
+from assets_core.partitions import Edge, Partition
+from assets_core.records import InputRead, Receipt, Version
+from assets_core.staleness import Facts, keys_to_ranges
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from assets_core.execute.step import Runtime
 
 
@@ -28,6 +31,28 @@ class InputData:
     keys: tuple[str, ...]
     receipts: tuple[Receipt, ...] = ()
     partitions: tuple[Partition, ...] = ()
+
+
+def there(facts: Facts, read: Input, at: np.ndarray) -> list[int]:
+    """Which of these upstream partitions are handed over: all, or those that there are."""
+    if not read.require.is_all:
+        at = at[facts.assets[read.asset].id[at] != 0]
+    found: list[int] = at.tolist()
+    return found
+
+
+def read_of(facts: Facts, read: Input, edge: Edge, ordinal: int, total: Version) -> InputRead:
+    """What is recorded of an input of one partition; ``total`` is its share of the digest."""
+    space = facts.spaces[read.asset]
+    bounds = edge.bounds(ordinal) if read.require.is_all else None
+    if bounds is not None:
+        lo, hi = bounds
+        ranges = keys_to_ranges(space, ()) if hi <= lo else ((space.key(lo), space.key(hi - 1)),)
+        count = max(hi - lo, 0)
+    else:
+        at = there(facts, read, edge.upstream(ordinal))
+        ranges, count = keys_to_ranges(space, at), len(at)
+    return InputRead(read.name, read.asset, ranges, count, facts.revision, total)
 
 
 def load_inputs(

@@ -158,3 +158,13 @@ def test_a_window_that_has_closed_is_stale_and_says_why(
     assert "closed: its window was open when it was built" in explained
     assert assets("materialize", "sales", "--yes").code == 0
     assert "incomplete" not in assets("lineage", "sales@2024-01-06").out
+
+
+def test_accepting_says_what_it_leaves_since_it_waits(assets: Command, late: Path) -> None:
+    assets("materialize", "--yes")
+    (late / "landing" / "2024-01-01.txt").unlink()
+    (late / "landing" / "2024-01-01.txt").mkdir()
+    accepted = assets("accept", "sales", "--partition", "2024-01-01")
+    assert "waiting for upstream" in accepted.out
+    assert "fresh" not in accepted.out
+    assert (accepted.code, "which is not a file" in accepted.err) == (1, True)

@@ -260,21 +260,30 @@ def accept(
         say_recovered(loaded)
         if recorded(made):
             ask(made, "Accept", recorded(made), yes=yes, quiet=as_json)
-        accepted = loaded.accept(assets, keys)
+        accepted = loaded.accept(plan=made)
         if as_json:
             print_json({"accepted": [{"asset": a, "partition": p} for a, p in accepted]})
-            return
-        screen = stdout()
-        if not accepted:
-            why = "what is stale was never materialized" if made else "everything is fresh"
-            screen.line(f"Nothing to accept: {why}.", "green")
-            return
-        screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
-        from assets_core.cli.summary import key_ranges
+        else:
+            _print_accepted(made, accepted)
+        fail_unseen(made)
 
-        spaces = loaded.spaces()
-        for asset, each in groupby(accepted, key=lambda one: one[0]):
-            screen.line(f"  {asset} {key_ranges(spaces[asset], [key for _, key in each])}")
+
+def _print_accepted(made: Plan, accepted: list[tuple[str, str]]) -> None:
+    from assets_core.cli.summary import key_ranges
+
+    screen = stdout()
+    if accepted:
+        screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
+    elif made:
+        screen.line("Nothing to accept: what is stale was never materialized.", "green")
+    elif not made.blocked:
+        screen.line("Nothing to accept: everything is fresh.", "green")
+    for asset, each in groupby(accepted, key=lambda one: one[0]):
+        where = key_ranges(made.facts.spaces[asset], [key for _, key in each])
+        screen.line(f"  {asset} {where}")
+    if made.blocked:
+        left = count(made.blocked, "asset partition")
+        screen.line(f"Left as it is: {left} waiting for upstream; see: assets plan", "yellow")
 
 
 def invalidate(
