@@ -695,7 +695,7 @@ class Project:
         found = assess(self.graph, facts, codes, digests=digests, sightings=sightings)
         failed = self.state.failed(self.environment)
         return make_status(
-            self.graph, facts, found, failed, chosen, now=at, sightings=sightings, wiring=wiring
+            self.graph, facts, found, failed, chosen, now=at, sightings=sightings, digests=digests
         )
 
     def freshness(self, select: Select = None, *, now: datetime | None = None) -> FreshnessReport:

@@ -270,6 +270,16 @@ def is_incomplete(fact: Materialization) -> bool:
     return fact.input_digest == combine_one(*folded, _OPEN)
 
 
+def incomplete_among(facts: Facts, asset: str, ordinals: np.ndarray) -> np.ndarray:
+    """Which of these were built while their window was open; their records are asked, so it is for
+    few: those that were built before their window closed."""
+    if facts.recall is None:
+        return ordinals[:0]
+    found = (facts.recall.current(asset, key) for key in facts.spaces[asset].keys(ordinals))
+    kept: np.ndarray = ordinals[[fact is not None and is_incomplete(fact) for fact in found]]
+    return kept
+
+
 class Digests:
     """Input digests as the recorded data versions are now: whole columns, or one partition."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import pytest
 
-from assets_core import Definitions, Partition, Project, asset, daily, monthly, product
+from assets_core import Definitions, Partition, Project, asset, daily, monthly, product, source
 from assets_core.partitions import all_partitions, latest
+from assets_core.staleness import WAS_OPEN
 
 START = daily("2024-01-01")
 FOURTH = datetime(2024, 1, 4, 12, tzinfo=UTC)
@@ -71,6 +72,34 @@ def test_a_window_that_has_closed_is_stale_by_itself(project: Project) -> None:
     plan = project.plan("day", "2024-01-04", now=FIFTH)
     (step,) = plan.steps()
     assert [reason.kind for reason in step.reasons] == ["closed"]
+
+
+def test_status_says_of_what_is_stale_that_its_window_was_open(tmp_path: Path) -> None:
+    # Recorded times are the clock's: a window that has not closed when this is built.
+    noon = datetime.now(UTC).replace(hour=12) + timedelta(days=2)
+    later = noon + timedelta(days=1)
+    days = daily(noon.date(), later.date())
+    landed = [1]
+
+    @source(partitions=days)
+    def landing(partition: Partition) -> pa.Table:
+        return pa.table({"amount": landed})
+
+    @asset(partitions=days)
+    def sales(landing: pa.Table) -> pa.Table:
+        return landing
+
+    with Project(Definitions([landing, sales]), root=tmp_path) as project:
+        project.materialize(include_open=True, now=noon).raise_for_status()
+        landed.append(2)
+        status = project.status(now=later)
+        assert status["sales"].to_dict()["was_open"] == [[str(noon.date())] * 2]
+        assert WAS_OPEN in str(status)
+        assert WAS_OPEN in status._repr_html_()
+        project.materialize(now=later).raise_for_status()
+        landed.append(3)
+        row = project.status(now=later)["sales"]
+        assert (row.to_dict()["was_open"], row.counts["stale"]) == ([], 1)
 
 
 def test_a_month_that_has_closed_is_rebuilt_of_all_its_days(project: Project) -> None:

@@ -27,7 +27,7 @@ from assets_core.observe.format import (
     table,
 )
 from assets_core.partitions import KeySpace
-from assets_core.staleness import Facts, is_incomplete
+from assets_core.staleness import Facts, incomplete_among
 
 FreshnessStatus = Literal["not due", "pass", "warn", "late"]
 STATUSES: tuple[FreshnessStatus, ...] = ("not due", "pass", "warn", "late")
@@ -358,24 +358,14 @@ def _asset_row(asset: Asset, facts: Facts, now: datetime) -> AssetFreshness:
         return AssetFreshness(asset.name, asset.freshness, space, codes, nothing, nothing, now)
     ends = seconds.astype(np.int64) * _SECOND
     landed = np.where(own.id != 0, own.finished, 0)
-    landed[_incomplete(asset.name, facts, np.flatnonzero((landed > 0) & (landed < ends)))] = 0
+    # What was built of an open window is no landing.
+    early = np.flatnonzero((landed > 0) & (landed < ends))
+    landed[incomplete_among(facts, asset.name, early)] = 0
     codes, deadlines = evaluate_columns(asset.freshness, ends, landed, now)
     if _correct(asset.name, facts, codes, landed):
         codes, deadlines = evaluate_columns(asset.freshness, ends, landed, now)
     landed = np.where(landed <= _micros(now), landed, 0)
     return AssetFreshness(asset.name, asset.freshness, space, codes, deadlines, landed, now)
-
-
-def _incomplete(asset: str, facts: Facts, early: np.ndarray) -> list[int]:
-    """Which of these were built of an open window: that is no landing."""
-    if facts.recall is None:
-        return []
-    found = []
-    for ordinal, key in zip(early.tolist(), facts.spaces[asset].keys(early), strict=True):
-        fact = facts.recall.current(asset, key)
-        if fact is not None and is_incomplete(fact):
-            found.append(ordinal)
-    return found
 
 
 def _correct(asset: str, facts: Facts, codes: np.ndarray, landed: np.ndarray) -> bool:

@@ -32,7 +32,18 @@ from assets_core.observe.format import (
 from assets_core.partitions import KeySpace
 from assets_core.plan import Lack, lack_dict
 from assets_core.records import Attempt, Invalidation
-from assets_core.staleness import Assessment, Facts, Sightings, Wiring, is_enough, lacks
+from assets_core.staleness import (
+    INPUT,
+    WAS_OPEN,
+    Assessment,
+    Digests,
+    Facts,
+    Sightings,
+    Wiring,
+    incomplete_among,
+    is_enough,
+    lacks,
+)
 
 STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "failed")
 """What a partition can be, from good to bad; the position is its code in columns.
@@ -76,7 +87,7 @@ class AssetStatus:
     not be looked at, ``gone`` the ordinals of those that were seen before and are not there now.
     ``invalidated`` are the invalidations in force with the ordinals that each holds for, ``waits``
     what the blocked partitions lack, ``incomplete`` the ordinals of what was built in windows that
-    are still open.
+    are still open, ``was_open`` of what is stale since its window was open then, and has closed.
     """
 
     asset: str
@@ -92,6 +103,7 @@ class AssetStatus:
     invalidated: tuple[tuple[Invalidation, np.ndarray], ...] = ()
     waits: tuple[Lack, ...] = ()
     incomplete: np.ndarray | None = None
+    was_open: np.ndarray | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -176,12 +188,13 @@ class AssetStatus:
             "failures": _failure_dicts(self.failures),
             "fresh_failures": _failure_dicts(self.fresh_failures),
             "unseen": [{"partition": key, "error": e} for key, e in self.unseen.items()],
-            "gone": self._ranges_of(self.gone) if self.gone is not None else [],
+            "gone": self._ranges_of(self.gone),
             "waits": [
                 {**lack_dict(lack), "partitions": _ranges_in(lack.space, lack.ordinals)}
                 for lack in self.waits
             ],
-            "incomplete": self._ranges_of(self.incomplete) if self.incomplete is not None else [],
+            "incomplete": self._ranges_of(self.incomplete),
+            "was_open": self._ranges_of(self.was_open),
             "invalidated": [
                 {
                     "partitions": self._ranges_of(at),
@@ -197,8 +210,8 @@ class AssetStatus:
     def _key_ranges(self, state: str) -> list[list[str]]:
         return self._ranges_of(self.ordinals(state))
 
-    def _ranges_of(self, ordinals: np.ndarray) -> list[list[str]]:
-        return _ranges_in(self.space, ordinals)
+    def _ranges_of(self, ordinals: np.ndarray | None) -> list[list[str]]:
+        return [] if ordinals is None else _ranges_in(self.space, ordinals)
 
 
 def _ranges_in(space: KeySpace, ordinals: np.ndarray) -> list[list[str]]:
@@ -285,7 +298,7 @@ def make_status(
     now: datetime,
     observed: bool = False,
     sightings: Sightings | None = None,
-    wiring: Wiring | None = None,
+    digests: Digests | None = None,
 ) -> Status:
     """The state of every partition of the chosen assets.
 
@@ -295,8 +308,8 @@ def make_status(
     source's partition that is not seen block anything.
     """
     wanted = set(chosen)
-    wiring = wiring or Wiring(graph, facts.spaces)
-    maker = _Maker(graph, facts, assessments, failed, wiring, observed or sightings is not None)
+    digests = digests or Digests(Wiring(graph, facts.spaces), facts)
+    maker = _Maker(graph, facts, assessments, failed, digests, observed or sightings is not None)
     maker.sightings = sightings or Sightings()
     rows = []
     for op in graph.ops:
@@ -313,10 +326,15 @@ class _Maker:
     facts: Facts
     assessments: Mapping[str, Assessment]
     failed: Mapping[str, Mapping[str, Attempt]]
-    wiring: Wiring
+    digests: Digests
     observed: bool
     stuck: dict[str, np.ndarray] = field(default_factory=dict)
     sightings: Sightings = field(default_factory=Sightings)
+
+    @property
+    def wiring(self) -> Wiring:
+        """The graph's edges between the key spaces."""
+        return self.digests.wiring
 
     def op(self, op: Op) -> dict[str, np.ndarray]:
         """The codes of each output of an op."""
@@ -378,7 +396,14 @@ class _Maker:
         if stuck is not None:
             return stuck
         missing: np.ndarray = self.facts.assets[read.asset].id == 0
+        missing |= self._unseen(read.asset)
         return missing if self.observed else np.zeros(len(missing), bool)
+
+    def _unseen(self, name: str) -> np.ndarray:
+        """Which partitions of a source could not be looked at, bool."""
+        mask = np.zeros(self.facts.spaces[name].n, bool)
+        mask[list(self.sightings.errors.get(name, ()))] = True
+        return mask
 
     def _waits(self, name: str, blocked: np.ndarray) -> Iterator[Lack]:
         """What the blocked partitions of an asset wait for, all of them together, by input."""
@@ -386,7 +411,9 @@ class _Maker:
         for read in op.inputs if blocked.any() else ():
             edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
             gone = self._gone(read)
-            short = blocked & lacks(read, edge, gone, space)
+            # One seen before is not done without: nobody knows what it holds now.
+            unsure = self._unseen(read.asset) & (self.facts.assets[read.asset].id != 0)
+            short = blocked & (lacks(read, edge, gone, space) | edge.any(unsure))
             expected = edge.cover(short)
             at = np.flatnonzero(expected & gone)
             if edge.short is not None and (edge.short & blocked).any():
@@ -430,7 +457,22 @@ class _Maker:
             invalidated=tuple(self._invalidated(name)),
             waits=tuple(self._waits(name, codes == BLOCKED)),
             incomplete=space.closed + np.flatnonzero(own.id[space.closed :] * built),
+            was_open=self._was_open(name, codes) if built else None,
         )
+
+    def _was_open(self, name: str, codes: np.ndarray) -> np.ndarray:
+        """What is stale since its window was open when it was built."""
+        op, space = self.graph.op_of[name], self.facts.spaces[name]
+        moved = (self.assessments[op.name].reasons & INPUT) != 0
+        at, ends = np.flatnonzero(moved & (codes == STALE)), space.ends()
+        at = at[at < space.closed]
+        if not len(at) or ends is None:
+            return at[:0]
+        alone = self.digests.only_closed(op, name, at)
+        # Where what it read has moved, too, only its record tells.
+        early = self.facts.assets[name].finished[at] < ends[at] * 1_000_000
+        others = incomplete_among(self.facts, name, at[early & ~alone])
+        return np.sort(np.concatenate([at[alone], others]))
 
     def _invalidated(self, name: str) -> Iterator[tuple[Invalidation, np.ndarray]]:
         """The invalidations in force, oldest first, with what they hold for."""
@@ -497,13 +539,16 @@ def _trouble(row: AssetStatus) -> list[str]:
     if len(incomplete := row.incomplete_text):
         lines.append(f"open     {incomplete}")
     lines += [f"{label:<8} {where}  {told}" for label, where, told in source_troubles(row)]
-    lines += [f"stale    {where}  {told}" for where, told in invalidations_told(row)]
+    lines += [f"stale    {where}  {told}" for where, told in stale_told(row)]
     return lines
 
 
-def invalidations_told(row: AssetStatus) -> list[tuple[str, str]]:
-    """The newest invalidations in force, as where and what."""
-    return [
+def stale_told(row: AssetStatus) -> list[tuple[str, str]]:
+    """What is stale though nothing that it reads need have moved, as where and why: windows that
+    were open, and the newest invalidations in force."""
+    was_open = row.was_open if row.was_open is not None else ()
+    closed = [(f"{row.asset} {ranges(was_open, row.space)}", WAS_OPEN)] if len(was_open) else []
+    return closed + [
         (f"{row.asset} {ranges(at, row.space)}", one_line(f"invalidated {one}", 160))
         for one, at in row.invalidated[-_TROUBLES:]
     ]

@@ -154,6 +154,10 @@ def test_a_window_that_has_closed_is_stale_and_says_why(
     clock[0] = datetime(2024, 1, 7, 0, tzinfo=UTC)
     out = assets("plan", "sales").out
     assert "sales  2024-01-06    must  its window was open when it was built" in out
+    told = "sales 2024-01-06  its window was open when it was built"
+    assert f"stale    {told}" in assets("status", "sales").out
+    (row,) = assets("status", "sales", "--json").json["assets"]
+    assert row["was_open"] == [["2024-01-06", "2024-01-06"]]
     explained = assets("plan", "--explain", "sales@2024-01-06").out
     assert "closed: its window was open when it was built" in explained
     assert assets("materialize", "sales", "--yes").code == 0
@@ -168,3 +172,15 @@ def test_accepting_says_what_it_leaves_since_it_waits(assets: Command, late: Pat
     assert "waiting for upstream" in accepted.out
     assert "fresh" not in accepted.out
     assert (accepted.code, "which is not a file" in accepted.err) == (1, True)
+
+
+def test_status_names_a_source_that_can_not_be_looked_at_as_a_plan_does(
+    assets: Command, late: Path
+) -> None:
+    assets("materialize", "--yes")
+    (late / "landing" / "2024-01-01.txt").unlink()
+    (late / "landing" / "2024-01-01.txt").mkdir()
+    assert "waits for landing@2024-01-01" in assets("plan", "sales", "--each").out
+    assert (
+        "waits for landing 2024-01-01, 2024-01-07..2024-01-08, 2024-01-20" in assets("status").out
+    )

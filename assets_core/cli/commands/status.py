@@ -119,7 +119,7 @@ def _legend(screen: Screen, found: Status) -> str:
 
 
 def _print_troubles(screen: Screen, row: AssetStatus) -> None:
-    from assets_core.observe.status import invalidations_told, source_troubles
+    from assets_core.observe.status import source_troubles, stale_told
 
     for key, attempt in list(row.failures.items())[:_MOST_TROUBLES]:
         where = screen.paint(reference(row.asset, key), "bold")
@@ -138,7 +138,7 @@ def _print_troubles(screen: Screen, row: AssetStatus) -> None:
         screen.line(f"{screen.paint('open', 'yellow')}     {row.incomplete_text}")
     for label, where, told in source_troubles(row):
         screen.line(f"{screen.paint(f'{label:<8}', 'red')} {where}  {told}")
-    for where, told in invalidations_told(row):
+    for where, told in stale_told(row):
         screen.line(f"{screen.paint('stale', 'yellow')}    {where}  {told}")
 
 
