@@ -148,6 +148,8 @@ def load_rejects(project: Project, name: str, partition: str | None) -> Any:
 def _load_rejects(project: Project, name: str, partition: str | None) -> Any:
     import pyarrow as pa
 
+    from assets_core.execute.context import PARTITION_COLUMN, stacked
+
     project.graph.asset(name)
     keys, receipts = current_receipts(project, name, partition)
     tables = []
@@ -156,5 +158,5 @@ def _load_rejects(project: Project, name: str, partition: str | None) -> Any:
             rows = project.io[receipt.store].open_rejects(receipt)
             if rows is not None:
                 column = pa.repeat(pa.scalar(key), rows.num_rows)
-                tables.append(rows.append_column(pa.field("_partition", pa.string()), column))
-    return pa.concat_tables(tables, promote_options="permissive") if tables else None
+                tables.append(rows.append_column(pa.field(PARTITION_COLUMN, pa.string()), column))
+    return stacked(tables) if tables else None

@@ -328,6 +328,27 @@ def test_rejected_rows_land_beside_the_partition_with_their_reason(make: MakePro
 
 
 @pytest.mark.parametrize("store", [ParquetFiles, DuckDBTables, Memory])
+def test_rejected_rows_of_different_types_come_as_text(make: MakeProject, store: Any) -> None:
+    @asset(partitions=DAYS)
+    def clean(partition: Partition, context: Context) -> pa.Table:
+        if partition.key == "2024-01-02":
+            context.reject(pa.table({"v": [1], "_partition": ["mine"]}), reason="low")
+            context.reject(pa.table({"v": ["x", None]}), reason="no number")
+        else:
+            context.reject(pa.table({"v": [2.5]}), reason="a part")
+        return ONE
+
+    project = make(clean, io={"default": store()})
+    keys = ["2024-01-02", "2024-01-03"]
+    project.materialize(partitions=keys, now=NOW).raise_for_status()
+    rows = project.rejects("clean").select(["_partition", "v"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        *(("2024-01-02", value) for value in ("1", "x", None)),
+        ("2024-01-03", "2.5"),
+    ]
+
+
+@pytest.mark.parametrize("store", [ParquetFiles, DuckDBTables, Memory])
 def test_equal_content_is_unchanged_also_where_rows_were_rejected(
     make: MakeProject, store: Any
 ) -> None:

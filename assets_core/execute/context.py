@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from assets_core.asset import ContextMarker
 from assets_core.errors import OutputError
 from assets_core.partitions import Partition, Partitions
 
-REASON_COLUMN = "_reason"
-"""The column that rejected rows carry besides their own."""
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REASON_COLUMN, PARTITION_COLUMN = "_reason", "_partition"
+"""The columns that rejected rows carry besides their own, when they are stored and when read."""
 
 
 class Context(ContextMarker):
@@ -68,8 +71,42 @@ class Context(ContextMarker):
 def _with_reason(table: Any, reason: str) -> Any:
     import pyarrow as pa
 
-    if REASON_COLUMN in table.column_names:
-        table = table.drop_columns([REASON_COLUMN])
+    # Rows that were read as rejects before have these of then.
+    table = table.drop_columns({REASON_COLUMN, PARTITION_COLUMN} & set(table.column_names))
     return table.append_column(
         pa.field(REASON_COLUMN, pa.string()), pa.repeat(pa.scalar(reason), table.num_rows)
     )
+
+
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Rejected rows under one another; where the types of a column don't go together, as text.
+
+    Bad rows are the ones whose types can't be relied on.
+    """
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for table in tables for name in table.column_names)
+    mixed = {name for name in names if not _go_together(tables, name)}
+    alike = [_as_text(table, mixed) for table in tables]
+    return pa.concat_tables(alike, promote_options="permissive")
+
+
+def _go_together(tables: Sequence[pa.Table], name: str) -> bool:
+    import pyarrow as pa
+
+    fields = [table.schema.field(name) for table in tables if name in table.column_names]
+    try:
+        pa.unify_schemas([pa.schema([field]) for field in fields], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return False
+    return True
+
+
+def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
+    import pyarrow as pa
+
+    for name in names & set(table.column_names):
+        values = [None if value is None else str(value) for value in table[name].to_pylist()]
+        at = table.column_names.index(name)
+        table = table.set_column(at, pa.field(name, pa.string()), pa.array(values, pa.string()))
+    return table

@@ -17,7 +17,7 @@ from assets_core.asset import Asset
 from assets_core.contracts import IOManager, Staged, Target
 from assets_core.errors import AssetsError, OutputError
 from assets_core.execute import bulk
-from assets_core.execute.context import Context
+from assets_core.execute.context import Context, stacked
 from assets_core.execute.inputs import InputData, load_inputs
 from assets_core.execute.schemas import schema_text
 from assets_core.execute.splitting import split
@@ -199,10 +199,7 @@ class _RangeMaker:
         rejected = self.context.rejected.pop(self.asset.name, None)
         if not rejected:
             return None
-        import pyarrow as pa
-
-        table = pa.concat_tables(rejected, promote_options="permissive")
-        return split(self.asset, self.partitions, table, "the rejected rows")
+        return split(self.asset, self.partitions, stacked(rejected), "the rejected rows")
 
     def audit(self, staged: list[Staged], each: list[Outcome | AssetsError]) -> None:
         """Read back what lies on the store; fingerprint and check each partition by itself."""

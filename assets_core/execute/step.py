@@ -27,7 +27,7 @@ from assets_core.errors import (
     TooManyRejectsError,
     UserCodeError,
 )
-from assets_core.execute.context import REASON_COLUMN, Context
+from assets_core.execute.context import REASON_COLUMN, Context, stacked
 from assets_core.execute.inputs import InputData, load_inputs
 from assets_core.execute.membership import guard_of
 from assets_core.execute.query import run_query
@@ -279,9 +279,7 @@ class _Maker:
         rejected = self.context.rejected.pop(self.asset.name, None)
         if not rejected:
             return staged
-        import pyarrow as pa
-
-        table = pa.concat_tables(rejected, promote_options="permissive")
+        table = stacked(rejected)
         count_rejects(self.asset, self.task.partition, table, staged.rows)
         return manager.stage_rejects(staged, table)
 
