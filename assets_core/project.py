@@ -631,14 +631,27 @@ class Project:
             from assets_core.partitions import from_ranges
 
             space = self.spaces(include_open=True)[name]
-            at = space.ordinal(key)
-            marks = [one for one in marks if from_ranges(space, one.ranges)[at]]
+            at = int(space.ordinals([key])[0])
+            marks = [
+                one
+                for one in marks
+                if (key, key) in (one.ranges or [(key, key)])
+                or (at >= 0 and from_ranges(space, one.ranges)[at])
+            ]
         return History(name, key, tuple(facts), tuple(attempts), tuple(marks[:limit]))
 
     def _key(self, asset: str, partition: str) -> str:
-        """The canonical form of a key, or PartitionError."""
-        space = self.spaces(include_open=True)[asset]
-        return space.key(space.ordinal(partition))
+        """The canonical form of a key, or PartitionError.
+
+        What has left the key space is known as long as something is recorded of it.
+        """
+        from assets_core.partitions.keys import visible
+
+        space, key = self.spaces(include_open=True)[asset], visible(partition)
+        left = int(space.ordinals([key])[0]) < 0
+        if left and self.state.materializations(self.environment, asset, key, limit=1):
+            return key
+        return space.key(space.ordinal(key))
 
     def lineage(
         self,
@@ -666,7 +679,7 @@ class Project:
                     hint=f"For example: assets lineage {name}@{_newest(spaces[name])}",
                 )
             key = spaces[name].key(0)
-        key = spaces[name].key(spaces[name].ordinal(key))
+        key = self._key(name, key)
         ledger = StoreLedger(self.state, self.environment, self.graph, spaces)
         walk = downstream_of if downstream else upstream_of
         return walk(ledger, name, key, depth=depth)
@@ -775,8 +788,10 @@ class Project:
 
     def remove_partitions(self, name: str, keys: Sequence[str]) -> int:
         """Remove registered partitions; how many there were. Their data and history stay."""
+        from assets_core.partitions import canonical_key
+
         self._require_dynamic(name)
-        return self.state.remove_keys(name, list(keys))
+        return self.state.remove_keys(name, [canonical_key(key) for key in keys])
 
     def _require_dynamic(self, name: str) -> None:
         known = {n for a in self.graph.assets.values() for n in a.partitions.dynamic_names}

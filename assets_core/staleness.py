@@ -743,9 +743,11 @@ def _moved(
     space, data = facts.spaces[read.asset], facts.assets[read.asset]
     at = wiring.edge(op, read).upstream(ordinal)
     now = {key: data.version(int(i)) for key, i in zip(space.keys(at), at, strict=True)}
+    # Of a range whose ends have left the key space only the ends are known.
+    known = was.keys() | now.keys() if len(was) == before.count else was.keys()
     changed = [
         (key, was.get(key, NO_VERSION), now.get(key, NO_VERSION))
-        for key in sorted(was.keys() | now.keys())
+        for key in sorted(known)
         if was.get(key, NO_VERSION) != now.get(key, NO_VERSION)
     ]
     label = "late data in" if kind == "late data" else "input"
@@ -753,14 +755,14 @@ def _moved(
     for key, old, new in changed[:_SHOWN]:
         place = f"{read.asset}[{key}]"
         if key not in now:  # `latest()` has gone on, or a window's calendar was cut
-            told = Reason(READS, f"no longer reads {place}", was=_short(old))
+            reason = Reason(READS, f"no longer reads {place}", was=_short(old))
         elif key not in was and not read.require.is_all:
-            told = Reason(kind, f"{label} {place}, which was not there", now=_short(new))
+            reason = Reason(kind, f"{label} {place}, which was not there", now=_short(new))
         elif was and key not in was:
-            told = Reason(READS, f"now reads {place}", now=_short(new))
+            reason = Reason(READS, f"now reads {place}", now=_short(new))
         else:
-            told = Reason(kind, f"{label} {place}", _short(old), _short(new))
-        reasons.append(replace(told, asset=read.asset, partition=key))
+            reason = Reason(kind, f"{label} {place}", _short(old), _short(new))
+        reasons.append(replace(reason, asset=read.asset, partition=key))
     if len(changed) > _SHOWN:
         more = len(changed) - _SHOWN
         rest = f"and {more} more partitions of {read.asset}"

@@ -689,6 +689,44 @@ def test_registered_partitions_are_built(make: MakeProject) -> None:
         project.add_partitions("costumers", ["x"])
 
 
+@pytest.fixture
+def shops(make: MakeProject) -> Project:
+    """Three shops and what reads all of them, built."""
+
+    @asset(partitions=dynamic("shops"))
+    def stock(partition: Partition) -> pa.Table:
+        return pa.table({"shop": [partition.key]})
+
+    @asset
+    def total(stock: Annotated[pa.Table, all_partitions()]) -> pa.Table:
+        return stock
+
+    project = make(stock, total)
+    project.add_partitions("shops", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "b", "c"])
+    project.materialize().raise_for_status()
+    return project
+
+
+def test_a_key_is_removed_however_its_accents_are_written(shops: Project) -> None:
+    assert shops.remove_partitions("shops", ["cafe\N{COMBINING ACUTE ACCENT}"]) == 1
+    assert shops.partitions("stock") == ["b", "c"]
+
+
+def test_what_was_removed_keeps_its_history_and_lineage(shops: Project) -> None:
+    shops.invalidate("stock", "c", reason="wrong")
+    shops.remove_partitions("shops", ["c"])
+    assert [entry.what for entry in shops.history("stock", "c")] == ["invalidated", "built"]
+    assert shops.lineage("stock@c").node.current
+    with pytest.raises(PartitionError, match="'d'"):
+        shops.history("stock", "d")
+
+
+def test_what_was_read_before_is_not_said_to_be_read_now(shops: Project) -> None:
+    shops.remove_partitions("shops", ["c"])
+    (step,) = shops.plan().steps()
+    assert [reason.detail for reason in step.reasons] == ["no longer reads stock[c]"]
+
+
 def test_what_a_step_prints_and_logs_is_kept_per_attempt(
     make: MakeProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
