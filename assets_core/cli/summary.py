@@ -19,6 +19,7 @@ from assets_core.observe.format import (
     ranges,
     reference,
 )
+from assets_core.partitions.spaces import ProductSpace
 
 if TYPE_CHECKING:
     from assets_core.cli.progress import Watched
@@ -246,12 +247,23 @@ def _missing(plan: Plan) -> dict[str, np.ndarray]:
     return found
 
 
+def _corners(space: KeySpace, ordinals: np.ndarray) -> tuple[int, int]:
+    """The ends of the range that holds them all: of a product a box, from corner to corner."""
+    if not isinstance(space, ProductSpace):
+        return int(ordinals[0]), int(ordinals[-1])
+    first = last = 0
+    for part, stride in zip(space.spaces, space.strides, strict=True):
+        at = ordinals // stride % part.n
+        first, last = first + int(at.min()) * stride, last + int(at.max()) * stride
+    return first, last
+
+
 def _build_command(plan: Plan, asset: str, ordinals: np.ndarray) -> str:
     space = plan.facts.spaces[asset]
     words = ["assets", "materialize", f"+{asset}"]
     if plan.environment != "prod":
         words += ["--environment", plan.environment]
-    first, last = space.key(int(ordinals[0])), space.key(int(ordinals[-1]))
+    first, last = map(space.key, _corners(space, ordinals))
     if plan.graph.assets[asset].partitions.dimensions:
         one = first == last
         words += ["--partition", first] if one else ["--partitions", f"{first}..{last}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -184,3 +185,48 @@ def test_status_names_a_source_that_can_not_be_looked_at_as_a_plan_does(
     assert (
         "waits for landing 2024-01-01, 2024-01-07..2024-01-08, 2024-01-20" in assets("status").out
     )
+
+
+STATIONS = '''
+"""Two stations' days, and what reads them all."""
+
+import pyarrow as pa
+
+from assets_core import Context, Partition, asset, daily, product, static
+
+days = daily("2024-01-01", end="2024-01-04")
+
+
+@asset(partitions=product(station=static(["north", "south"]), date=days))
+def weather(partition: Partition, context: Context) -> pa.Table:
+    context.reject(pa.table({"degrees": [float("nan"), None]}), reason="broken")
+    return pa.table({"station": [partition.station]})
+
+
+@asset
+def summary(weather: pa.Table) -> pa.Table:
+    return weather
+'''
+
+
+def test_what_is_said_to_build_covers_all_that_is_missing_of_a_product(
+    assets: Command, folder: Path
+) -> None:
+    write_project(folder, STATIONS)
+    assets("materialize", "weather", "--partition", "north|2024-01-01")
+    assets("materialize", "weather", "--partition", "south|2024-01-03")
+    out = assets("materialize", "summary", "--yes").out
+    (advice,) = [line for line in out.splitlines() if "Build it with" in line]
+    words = shlex.split(advice.partition("assets ")[2])
+    assert words[1:] == ["+weather", "--partitions", "north|2024-01-01..south|2024-01-03"]
+    assert assets(*words).code == 0
+    assert assets("materialize", "summary", "--yes").code == 0
+
+
+def test_rejected_values_that_are_no_numbers_are_told_from_nulls(
+    assets: Command, folder: Path
+) -> None:
+    write_project(folder, STATIONS)
+    assets("materialize", "weather", "--partition", "north|2024-01-01")
+    rows = assets("rejects", "weather").out.splitlines()[1:3]
+    assert [row.split()[-1] for row in rows] == ["nan", "null"]

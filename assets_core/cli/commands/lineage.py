@@ -116,6 +116,8 @@ def _print_rejects(screen: Screen, asset: str, found: pa.Table | None, limit: in
 
 def shown(value: Any) -> str:
     """A value of a row for a table's cell."""
+    if isinstance(value, float):
+        return str(value)  # NaN is no null
     return "null" if value is None else str(plain(value))
 
 
