@@ -1,4 +1,4 @@
-"""Code versions of a graph's assets: code, config, and how the output is kept."""
+"""Code versions of a graph's assets: code, config, windows, and how the output is kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from assets_core.contracts import IOManager
 from assets_core.fingerprint import CodeVersion, Fingerprints
 from assets_core.graph import Graph
 from assets_core.hashing import hexdigest
+from assets_core.partitions.definitions import PartitionsDefinition, Product, TimeWindows
 
 
 def code_versions(
@@ -31,6 +32,8 @@ def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> 
     extra: dict[str, object] = {"io": manager.identity()}
     if asset.exclude:
         extra["exclude"] = sorted(asset.exclude)
+    if windows := _windows(asset.partitions):
+        extra["windows"] = windows
     if config is not None:
         extra["config"] = {name: getattr(config, name) for name in type(config).model_fields}
     return prints.of(
@@ -40,3 +43,16 @@ def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> 
         libraries=asset.libraries,
         sql=asset.sql or None,
     )
+
+
+def _windows(definition: PartitionsDefinition) -> dict[str, object]:
+    """What tells windows of one key apart, by dimension; none where a day is a day in UTC."""
+    parts = definition.parts if isinstance(definition, Product) else [("", definition)]
+    return {
+        name or part.dimensions[0]: (part.timezone, part.offset, part.cron)
+        for name, part in parts
+        if isinstance(part, TimeWindows) and (part.timezone, part.offset, part.cron) != _PLAIN
+    }
+
+
+_PLAIN = ("UTC", 0, "")

@@ -689,6 +689,29 @@ def test_registered_partitions_are_built(make: MakeProject) -> None:
         project.add_partitions("costumers", ["x"])
 
 
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (daily("2024-01-01", timezone="Asia/Tokyo"), ["windows date added"]),
+        (daily("2024-01-01", offset="6h"), ["windows date added"]),
+        (daily("2023-12-31"), []),
+    ],
+)
+def test_other_windows_of_the_same_keys_are_stale(
+    make: MakeProject, other: Any, told: list[str]
+) -> None:
+    def fetched(partitions: Any) -> Any:
+        @asset(partitions=partitions)
+        def fetched(partition: Partition) -> pa.Table:
+            return pa.table({"since": [str(partition.start)]})
+
+        return fetched
+
+    make(fetched(DAYS)).materialize(now=NOW).raise_for_status()
+    plan = make(fetched(other)).plan(partitions="2024-01-02", now=NOW)
+    assert [step.reasons[0].detail for step in plan.steps()] == told
+
+
 @pytest.fixture
 def shops(make: MakeProject) -> Project:
     """Three shops and what reads all of them, built."""
