@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,23 @@ def test_a_rebuild_after_the_deadline_is_not_called_late(world: World) -> None:
     world.build("clean", "2024-01-02", at="2024-01-03T06:00:00", deadline=deadline)
     world.build("clean", "2024-01-02", at="2024-01-05T06:00:00", deadline=deadline)
     assert "late" not in str(history(world))
+
+
+def test_what_lands_after_it_was_built_of_an_open_window_is_called_late(world: World) -> None:
+    deadline = micros("2024-01-03T08:00:00")
+    world.now = datetime(2024, 1, 2, 12, tzinfo=UTC)
+    closed = world.spaces
+    world.spaces = {name: DAYS.resolve(world.now, include_open=True) for name in closed}
+    world.build("clean", "2024-01-02", at="2024-01-02T12:00:00", deadline=deadline)
+    assert "late" not in str(history(world))
+    world.spaces = closed
+    for at in ("2024-01-03T09:00:00", "2024-01-05T09:00:00"):
+        world.build("clean", "2024-01-02", at=at, deadline=deadline)
+    assert [" late" in line for line in str(history(world)).splitlines()[1:]] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_without_a_deadline_there_is_no_margin(world: World) -> None:

@@ -38,7 +38,8 @@ class Entry:
     of an invalidation is what it covers, and its ``message`` says by whom and why. ``changed``
     names what differs from the partition's entry before (``code``, ``inputs``, ``data``), None
     where that one is not known. ``margin`` is the seconds by which it landed before its deadline
-    (negative: late), None without a deadline.
+    (negative: late), None without a deadline. ``landing`` is the first that is known of its
+    partition and was not built of an open window.
     """
 
     at: int
@@ -57,6 +58,7 @@ class Entry:
     message: str = ""
     checks: tuple[CheckOutcome, ...] = ()
     id: int = 0
+    landing: bool = False
 
     @property
     def published(self) -> bool:
@@ -156,12 +158,16 @@ _ROWS = 50
 def _fact_entries(facts: Sequence[Materialization]) -> Iterator[Entry]:
     """Entries of materializations, each compared with its partition's one before."""
     before: dict[str, Materialization] = {}
+    landed: set[str] = set()
     for fact in sorted(facts, key=lambda fact: fact.id):
-        yield _fact_entry(fact, before.get(fact.partition))
+        lands = fact.partition not in landed and not is_incomplete(fact)
+        yield _fact_entry(fact, before.get(fact.partition), lands=lands)
         before[fact.partition] = fact
+        if lands:
+            landed.add(fact.partition)
 
 
-def _fact_entry(fact: Materialization, before: Materialization | None) -> Entry:
+def _fact_entry(fact: Materialization, before: Materialization | None, *, lands: bool) -> Entry:
     receipt, opened = fact.receipt, _open(fact)
     return Entry(
         at=fact.finished,
@@ -180,6 +186,7 @@ def _fact_entry(fact: Materialization, before: Materialization | None) -> Entry:
         message="; ".join(filter(None, (opened, _warnings(fact.checks)))),
         checks=fact.checks,
         id=fact.id,
+        landing=lands,
     )
 
 
@@ -275,7 +282,7 @@ def _remarks(entry: Entry) -> str:
     if entry.rejected:
         parts.append(f"{count(entry.rejected, 'row')} rejected")
     # A promise is kept or broken by the first landing; a rebuild changes nothing about it.
-    if entry.margin is not None and entry.margin < 0 and entry.changed is None:
+    if entry.margin is not None and entry.margin < 0 and entry.landing:
         parts.append(f"{human_duration(-entry.margin)} late")
     return "; ".join(part for part in parts if part)
 
