@@ -270,7 +270,7 @@ class LateDuckDB(LateWorld):
     store_kind = "duckdb"
 
 
-_EXAMPLES = int(os.environ.get("ASSETS_MODEL_EXAMPLES", "25"))
+_EXAMPLES = int(os.environ.get("ASSETS_MODEL_EXAMPLES", "15"))
 _SETTINGS = settings(
     max_examples=_EXAMPLES,
     stateful_step_count=12,
