@@ -223,17 +223,19 @@ class Backfills:
         backfill_id: str,
         plan: Plan | None = None,
         *,
+        failed_only: bool = False,
         on_event: Callable[[StepEvent], None] | None = None,
         jobs: int | None = None,
         command: str = "",
     ) -> RunResult:
         """Execute what is left of a backfill, or this plan of it, as one run.
 
-        Raises UsageError when it is at work already or was cancelled.
+        ``failed_only`` as for `left`: it is done only when nothing else was left. Raises
+        UsageError when it is at work already or was cancelled.
         """
         one = self.get(backfill_id)
         self._refuse_when_at_work(one)
-        made = plan if plan is not None else self.left(one.id)
+        made = plan if plan is not None else self.left(one.id, failed_only=failed_only)
         self._state.change_backfill(one.id, "running")
         try:
             result = execute_plan(
@@ -254,7 +256,7 @@ class Backfills:
         except BaseException:
             self._end(one, "failed", "the run broke off")
             raise
-        self._conclude(one, result)
+        self._conclude(one, result, failed_only)
         return replace(result, resume=f"assets backfill resume {one.id}")
 
     def _refuse_when_at_work(self, one: Backfill) -> None:
@@ -280,13 +282,15 @@ class Backfills:
     def _status(self, backfill_id: str) -> BackfillStatus:
         return next(b.status for b in self._state.backfills() if b.id == backfill_id)
 
-    def _conclude(self, one: Backfill, result: RunResult) -> None:
+    def _conclude(self, one: Backfill, result: RunResult, failed_only: bool) -> None:
         if result.status == "interrupted":
             self._end(one, "paused", "stopped by Ctrl-C")
         elif result.failures:
             self._end(one, "failed", f"{len(result.failures)} steps failed")
         elif result.blocked:
             self._end(one, "failed", f"{len(result.blocked)} wait for others")
+        elif failed_only and not self.left(one.id).idle:
+            self._end(one, "paused", "what had failed is done")
         else:
             self._end(one, "done", "")
 

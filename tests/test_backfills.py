@@ -182,9 +182,19 @@ def test_failures_leave_the_rest_and_can_be_retried_alone(world: World) -> None:
     assert (now.state, now.done, now.failed, now.left) == ("failed", 32, 2, 2)
     world.broken, world.value = set(), 0
     world.calls.clear()
-    left = world.project.backfills.left("latest", failed_only=True)
-    world.project.backfills.proceed("latest", left)
+    world.project.backfills.proceed("latest", failed_only=True)
     assert set(world.calls) == {(n, k) for n in ("clean", "report") for k in (KEYS[2], KEYS[7])}
+    assert world.project.backfills.progress("latest").state == "done"
+
+
+def test_retrying_what_failed_leaves_the_rest_to_be_done(world: World) -> None:
+    world.broken = {("raw", key) for key in KEYS[:2]}
+    world.project.backfill(None, RANGE, max_failures=2, jobs=1)
+    world.broken = set()
+    assert world.project.backfills.proceed("latest", failed_only=True).ok
+    now = world.project.backfills.progress("latest")
+    assert (now.state, now.done, now.left, now.failed) == ("paused", 6, 30, 0)
+    assert world.project.backfills.proceed("latest").ok
     assert world.project.backfills.progress("latest").state == "done"
 
 

@@ -186,7 +186,8 @@ def _act(
         return
     one = backfills.get(backfill_id)
     changed = backfills.changed(one)
-    made = backfills.left(one.id, failed_only=action == "retry-failed")
+    failed_only = action == "retry-failed"
+    made = backfills.left(one.id, failed_only=failed_only)
     if changed:
         stderr().line(f"The code of {', '.join(changed)} has changed since it was begun.", "yellow")
     if made.idle:
@@ -195,11 +196,20 @@ def _act(
         _nothing(as_json, f"Nothing is left of backfill {one.id}.")
         return
     command = line_of(ctx, f"backfill {action} {one.id}", [("--jobs", jobs)])
-    raise typer.Exit(_proceed(loaded, one, made, command, jobs=jobs, as_json=as_json))
+    raise typer.Exit(
+        _proceed(loaded, one, made, command, failed_only=failed_only, jobs=jobs, as_json=as_json)
+    )
 
 
 def _proceed(
-    loaded: Project, one: Backfill, made: Plan, command: str, *, jobs: int | None, as_json: bool
+    loaded: Project,
+    one: Backfill,
+    made: Plan,
+    command: str,
+    *,
+    failed_only: bool = False,
+    jobs: int | None,
+    as_json: bool,
 ) -> int:
     """Execute it under a progress display; the exit code."""
     from assets_core.cli.progress import watching
@@ -211,7 +221,7 @@ def _proceed(
         _step_back()
     with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
         result = loaded.backfills.proceed(
-            one.id, made, on_event=on_event, jobs=jobs, command=command
+            one.id, made, failed_only=failed_only, on_event=on_event, jobs=jobs, command=command
         )
     now = loaded.backfills.progress(one.id)
     if as_json:
