@@ -264,13 +264,21 @@ class Backfills:
             raise UsageError(
                 f"Backfill {one.id} was cancelled.", hint="Begin another: assets backfill …"
             )
-        if self._state_of(one) == "running":
-            run = self._state.runs_of(one.id)[-1]
+        run = self._at_work(one)
+        if run is None:
+            return
+        facts = {"run": run.id, "process": f"{run.pid} on {run.host}"}
+        if one.status == "running":
             raise UsageError(
                 f"Backfill {one.id} is at work already.",
-                facts={"run": run.id, "process": f"{run.pid} on {run.host}"},
+                facts=facts,
                 hint=f"See it with 'assets backfill show {one.id}', stop it with 'pause'.",
             )
+        raise UsageError(
+            f"Backfill {one.id} is {one.status}, but still finishing the steps that it was in.",
+            facts=facts,
+            hint=f"Try again when 'assets runs {run.id}' says that it is over.",
+        )
 
     def _control(self, one: Backfill) -> Control:
         """Asked a few times a second while it is at work."""
@@ -385,10 +393,14 @@ class Backfills:
         """Its status; ``interrupted`` where it says that it is at work and no process is."""
         if one.status != "running":
             return one.status
+        return "running" if self._at_work(one) else "interrupted"
+
+    def _at_work(self, one: Backfill) -> Run | None:
+        """The run that executes it, whatever its status: a paused one first ends its steps."""
         dead = {run.id for run in self._state.dead_runs()}
         runs = self._state.runs_of(one.id)
-        alive = [run for run in runs if run.status == "running" and run.id not in dead]
-        return "running" if alive else "interrupted"
+        alive = (run for run in runs if run.status == "running" and run.id not in dead)
+        return next(alive, None)
 
     def _failed(self, one: Backfill, spaces: Mapping[str, KeySpace]) -> dict[str, int]:
         """How many of a backfill's partitions failed in it and have not been built since."""

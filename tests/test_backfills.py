@@ -250,6 +250,22 @@ def test_what_is_at_work_is_not_taken_up_twice(world: World) -> None:
     assert seen
 
 
+def test_what_was_paused_is_taken_up_when_its_steps_have_ended(world: World) -> None:
+    refused: list[str] = []
+
+    def on_event(event: Any) -> None:
+        if not refused:
+            world.project.backfills.pause("latest")
+            with pytest.raises(UsageError, match="paused, but still finishing") as refusal:
+                world.project.backfills.proceed("latest")
+            refused.append(str(refusal.value))
+
+    assert world.project.backfill("raw", RANGE, on_event=on_event).status == "interrupted"
+    assert world.project.backfills.get("latest").status == "paused"
+    assert world.project.backfills.proceed("latest").ok
+    assert set(world.calls.values()) == {1}
+
+
 def test_what_was_cancelled_stays_so(world: World) -> None:
     wish = Wish(partitions=(RANGE,))
     one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
