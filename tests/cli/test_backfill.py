@@ -105,8 +105,28 @@ def test_a_dry_run_stores_nothing(shop: Path, assets: Command) -> None:
     assert assets("backfill", "list", "--json").json == {"backfills": []}
 
 
+def test_going_on_can_be_tried_dry(shop: Path, assets: Command) -> None:
+    (shop / "fail-2024-01-02").touch()
+    assert assets("backfill", "+totals", *RANGE, "--max-failures", "1", "--pin-code").code == 1
+    assert (
+        assets("runs", "latest", "--json").json["command"].endswith("--pin-code --max-failures 1")
+    )
+    (shop / "fail-2024-01-02").unlink()
+    dry = assets("backfill", "retry-failed", "latest", "--dry-run", "--json").json
+    assert dry["must"] == 1
+    found = assets("backfill", "show", "latest", "--json").json
+    assert (found["status"], found["failed"]) == ("failed", 1)
+
+
+def test_nothing_left_and_nothing_failed_are_told_apart(done: Outcome, assets: Command) -> None:
+    assert "has failed" in assets("backfill", "retry-failed", "latest").out
+    assert "is left" in assets("backfill", "resume", "latest").out
+    found = assets("backfill", "resume", "latest", "--json").json
+    assert (found["status"], found["done"], found["run"]) == ("done", 6, None)
+
+
 def test_lists_and_shows_it(done: Outcome, assets: Command) -> None:
-    (line,) = assets("backfill", "list").out.splitlines()[1:]
+    (line,) = assets("backfill", "list", "--environment", "prod").out.splitlines()[1:]
     assert line.split()[1] == "done"
     shown = assets("backfill", "show", "latest").out
     assert "  totals     3     0       0\n" in shown
@@ -145,6 +165,9 @@ def test_failures_are_retried_alone(shop: Path, assets: Command) -> None:
         (("show",), "takes the id of one backfill"),
         (("show", "b0"), "There is no backfill 'b0'"),
         (("pause", "latest"), "is done; there is nothing to stop"),
+        (("list", "latest"), "assets backfill show latest"),
+        (("pause", "latest", "--dry-run"), "takes no --dry-run"),
+        (("resume", "latest", "--order", "newest", *RANGE), "no --partitions and no --order"),
         (("+totals", "--max-cost", "many"), "many"),
         (("+totals", "--jobs", "0"), "greater than or equal to 1"),
         (("+totals", "--reprocess", "some"), "some"),

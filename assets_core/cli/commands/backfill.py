@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,14 @@ from assets_core.cli.commands.materialize import ask
 from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_selection
 from assets_core.cli.screen import Cell, Screen, print_json, stderr, stdout
-from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
+from assets_core.cli.session import (
+    SHARED,
+    fail_unseen,
+    line_of,
+    project,
+    say_code_warnings,
+    say_recovered,
+)
 from assets_core.errors import UsageError
 from assets_core.observe.format import count, human_time
 
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
 
 _NICE = 10
 ACTIONS = ("list", "show", "pause", "resume", "cancel", "retry-failed")
+_GOING_ON = ("resume", "retry-failed")
+_HEEDED = {"words", "yes", "as_json", *SHARED}
 _STYLES = {
     "running": "cyan",
     "paused": "yellow",
@@ -108,7 +117,9 @@ def backfill(
     action = words[0] if words and words[0] in ACTIONS else ""
     with project(ctx) as loaded:
         if action:
-            _act(ctx, loaded, action, (words or [])[1:], jobs=jobs, as_json=as_json)
+            _refuse_options(ctx, action)
+            rest = (words or [])[1:]
+            _act(ctx, loaded, action, rest, jobs=jobs, dry_run=dry_run, as_json=as_json)
             return
         assets, keys = options.both(words, select), options.both(partition, partitions)
         wish = Wish(
@@ -127,11 +138,11 @@ def backfill(
         say_code_warnings(loaded)
         many = jobs or loaded.settings.jobs
         if dry_run:
-            print_json(told_as_json(made, many)) if as_json else print_plan(stdout(), made, many)
-            fail_unseen(made)
+            _show_plan(made, many, as_json)
             return
         if made.idle:
-            _nothing(as_json, f"Nothing to do: nothing selected is {reprocess.value}.")
+            nothing = f"Nothing to do: nothing selected is {reprocess.value}."
+            _say(nothing, {"backfill": None, "total": 0}, as_json)
             return
         if keys is None:
             ask(made, "Backfill", len(made), yes=yes, quiet=as_json, jobs=many)
@@ -147,6 +158,9 @@ def backfill(
                 ("--order", order.value),
                 ("--priority", str(priority)),
                 ("--jobs", jobs),
+                ("--pin-code", pin_code),
+                ("--max-failures", max_failures),
+                ("--max-cost", max_cost or None),
             ],
         )
         if not as_json:
@@ -155,8 +169,33 @@ def backfill(
     raise typer.Exit(code)
 
 
-def _nothing(as_json: bool, text: str) -> None:
-    print_json({"backfill": None, "total": 0}) if as_json else stdout().line(text, "green")
+def _say(text: str, told: dict[str, Any], as_json: bool) -> None:
+    print_json(told) if as_json else stdout().line(text, "green")
+
+
+def _show_plan(made: Plan, jobs: int, as_json: bool) -> None:
+    print_json(told_as_json(made, jobs)) if as_json else print_plan(stdout(), made, jobs)
+    fail_unseen(made)
+
+
+def _refuse_options(ctx: typer.Context, action: str) -> None:
+    """A backfill keeps what it was begun with; nothing else may seem to be heeded."""
+    heeded = _HEEDED | ({"jobs", "dry_run"} if action in _GOING_ON else set())
+    given = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name not in heeded and _is_given(ctx, str(param.name))
+    ]
+    if given:
+        raise UsageError(
+            f"'assets backfill {action}' takes no {' and no '.join(given)}.",
+            hint="A backfill keeps what it was begun with; for something else begin another.",
+        )
+
+
+def _is_given(ctx: typer.Context, param: str) -> bool:
+    source = ctx.get_parameter_source(param)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _act(
@@ -166,9 +205,15 @@ def _act(
     words: list[str],
     *,
     jobs: int | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     if action == "list":
+        if words:
+            raise UsageError(
+                "'assets backfill list' lists all of them.",
+                hint=f"For one of them: assets backfill show {words[0]}",
+            )
         _list(loaded, as_json)
         return
     if len(words) != 1:
@@ -190,10 +235,15 @@ def _act(
     made = backfills.left(one.id, failed_only=failed_only)
     if changed:
         stderr().line(f"The code of {', '.join(changed)} has changed since it was begun.", "yellow")
+    if dry_run:
+        _show_plan(made, jobs or one.options["jobs"] or loaded.settings.jobs, as_json)
+        return
     if made.idle:
-        if action == "resume":
+        nothing = f"Nothing of backfill {one.id} has failed."
+        if not failed_only:
             backfills.proceed(one.id, made)
-        _nothing(as_json, f"Nothing is left of backfill {one.id}.")
+            nothing = f"Nothing is left of backfill {one.id}."
+        _say(nothing, {**backfills.progress(one.id).to_dict(), "run": None}, as_json)
         return
     command = line_of(ctx, f"backfill {action} {one.id}", [("--jobs", jobs)])
     raise typer.Exit(
