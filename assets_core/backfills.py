@@ -23,7 +23,7 @@ from assets_core.errors import PlanMovedError, UsageError
 from assets_core.execute.engine import Control, StepEvent
 from assets_core.execute.result import RunResult
 from assets_core.execute.running import execute_plan
-from assets_core.observe.format import human_duration
+from assets_core.observe.format import count, human_duration
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
 from assets_core.records import Backfill, BackfillStatus, Run
@@ -294,9 +294,9 @@ class Backfills:
         if result.status == "interrupted":
             self._end(one, "paused", "stopped by Ctrl-C")
         elif result.failures:
-            self._end(one, "failed", f"{len(result.failures)} steps failed")
+            self._end(one, "failed", f"{count(len(result.failures), 'step')} failed")
         elif result.blocked:
-            self._end(one, "failed", f"{len(result.blocked)} wait for others")
+            self._end(one, "failed", f"{count(len(result.blocked), 'step')} blocked")
         elif failed_only and not self.left(one.id).idle:
             self._end(one, "paused", "what had failed is done")
         else:
@@ -558,7 +558,7 @@ def _check_cost(plan: Plan, limit: str, jobs: int) -> None:
 
 def _limit(text: str) -> tuple[str, float]:
     """A limit's kind (``seconds``, ``rows`` or ``bytes``) and amount."""
-    found = re.fullmatch(r"\s*([\d_,.]+)\s*(rows?|kb|mb|gb|tb)\s*", text.lower())
+    found = re.fullmatch(r"\s*(\d[\d_,]*(?:\.\d+)?)\s*(rows?|kb|mb|gb|tb)\s*", text.lower())
     if found is None:
         return "seconds", parse_duration(text).total_seconds()
     number = float(re.sub("[_,]", "", found[1]))

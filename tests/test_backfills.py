@@ -318,7 +318,15 @@ def test_more_than_it_may_cost_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish", [{"reprocess": "some"}, {"order": "random"}, {"jobs": 0}, {"max_failures": -1}]
+    "wish",
+    [
+        {"reprocess": "some"},
+        {"order": "random"},
+        {"jobs": 0},
+        {"max_failures": -1},
+        {"max_cost": "1.2.3 GB"},
+        {"max_cost": ", rows"},
+    ],
 )
 def test_wishes_that_can_not_be_are_refused(world: World, wish: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
