@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_core import Definitions, Partition, Project, asset, daily
+from assets_core import Definitions, Partition, Project, asset, daily, source
 from assets_core.backfills import Wish
 from assets_core.errors import PlanMovedError, UsageError
 from assets_core.records import Run
@@ -203,6 +203,29 @@ def test_so_many_failures_stop_it(world: World) -> None:
     world.project.backfill("raw", RANGE, max_failures=3, jobs=1)
     assert len(world.calls) == 3
     assert world.project.backfills.get("latest").status == "failed"
+
+
+def test_sources_that_can_not_be_observed_are_failures_to_stop_at(tmp_path: Path) -> None:
+    days = daily(FIRST)
+
+    @source(partitions=days)
+    def landing(partition: Partition) -> Path:
+        raise OSError(f"nothing answers for {partition.key}")
+
+    @asset(partitions=days)
+    def other(partition: Partition) -> pa.Table:
+        return pa.table({"v": [1]})
+
+    @asset(partitions=days)
+    def read(landing: Path) -> pa.Table:
+        return pa.table({"v": [1]})
+
+    definitions = Definitions([landing, other, read], io_managers={"default": Memory()})
+    with Project(definitions, root=tmp_path, state=f"sqlite:///{tmp_path}/state.db") as project:
+        result = project.backfill(None, RANGE, max_failures=2, jobs=1)
+        assert (result.status, result.counts["done"]) == ("failed", 0)
+        note = project.run(result.run_id).note
+    assert note == "2 steps failed, as many as --max-failures allows"
 
 
 def test_code_that_changed_is_said_and_the_rest_planned_anew(world: World) -> None:

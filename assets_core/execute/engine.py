@@ -1167,10 +1167,13 @@ class Engine:
             state.lost[ordinal] = True
         self._block_readers(state, ordinal, f"{state.op.name}@{key} failed")
         self._decided(state, ordinal)
+        self._stop_after_failures()
+
+    def _stop_after_failures(self) -> None:
         most = self.options.max_failures
         if most and len(self.tally.failures) >= most:
             self.stop(
-                "a step failed, and --fail-fast was asked for"
+                "a step failed, and the first was to stop it"
                 if most == 1
                 else f"{most} steps failed, as many as --max-failures allows"
             )
@@ -1270,8 +1273,7 @@ class Engine:
             )
         if notes:
             self._submit_quietly(Note(tuple(notes)))
-            if self.options.max_failures == 1:
-                self.stop("a source could not be observed, and --fail-fast was asked for")
+            self._stop_after_failures()
 
     def _count_waiting(self) -> None:
         unseen = {(source, key) for source, key, _ in self.plan.unseen()}
