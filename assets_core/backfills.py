@@ -362,9 +362,9 @@ class Backfills:
     def _progress(self, one: Backfill) -> Progress:
         runs, spaces = self._state.runs_of(one.id), self._project.spaces()
         state = self._state_of(one)
-        recorded = [self._state.recorded_by([run.id]) for run in runs]
+        recorded = self._state.recorded_by([run.id for run in runs])
         by_asset = {
-            name: (_size(spaces.get(name), ranges), sum(each.get(name, 0) for each in recorded), 0)
+            name: (_size(spaces.get(name), ranges), recorded.get(name, 0), 0)
             for name, ranges in one.targets.items()
         }
         failed = self._failed(one, spaces)
@@ -377,7 +377,8 @@ class Backfills:
         done = sum(done for _, done, _ in by_asset.values())
         now = time.time_ns() // 1000
         lengths = [((run.finished or now) - run.started) / 1e6 for run in runs]
-        newest = sum(recorded[-1].values()) / lengths[-1] if runs and lengths[-1] > 0 else 0.0
+        last = sum(self._state.recorded_by([run.id for run in runs[-1:]]).values())
+        newest = last / lengths[-1] if runs and lengths[-1] > 0 else 0.0
         return Progress(
             one,
             state,

@@ -550,7 +550,7 @@ class StateStore(Protocol):
         """The runs of a backfill, oldest first."""
 
     def recorded_by(self, run_ids: Sequence[str]) -> dict[str, int]:
-        """How many materializations these runs have recorded so far, by asset."""
+        """How many partitions these runs have recorded so far, by asset; each counts once."""
 
     def held(self, run_id: str) -> list[Lease]:
         """The leases a run still holds."""

@@ -239,6 +239,18 @@ def test_code_that_changed_is_said_and_the_rest_planned_anew(world: World) -> No
     changed.project.close()
 
 
+def test_what_other_code_builds_again_counts_once(world: World) -> None:
+    world.broken = {("raw", KEYS[3])}
+    world.project.backfill("raw", RANGE, max_failures=1, jobs=1)
+    changed = world.with_code("2")
+    changed.broken = world.broken
+    changed.project.backfills.proceed("latest")
+    now = changed.project.backfills.progress("latest")
+    assert (now.done, now.left, now.failed) == (3, 8, 1)
+    assert now.left + now.failed == len(changed.project.plan("raw", RANGE))
+    changed.project.close()
+
+
 def test_what_has_become_stale_beside_it_is_left_alone(world: World) -> None:
     world.project.materialize("raw", KEYS[:4])
     wish = Wish(select=("raw",), partitions=(RANGE,))

@@ -526,10 +526,10 @@ def runs_of(connection: Connection, backfill: str) -> list[Run]:
 
 
 def recorded_by(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
-    """How many materializations runs have recorded so far, by asset."""
+    """How many partitions runs have recorded so far, by asset."""
     runs, assets = tables.runs, tables.assets
     found = (
-        select(assets.c.name, func.count())
+        select(assets.c.name, func.count(_log.c.partition.distinct()))
         .join_from(_log, assets, _log.c.asset == assets.c.id)
         .where(_log.c.run.in_(select(runs.c.id).where(runs.c.run.in_(list(run_ids)))))
         .group_by(assets.c.name)
