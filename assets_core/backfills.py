@@ -23,7 +23,7 @@ from assets_core.errors import PlanMovedError, UsageError
 from assets_core.execute.engine import Control, StepEvent
 from assets_core.execute.result import RunResult
 from assets_core.execute.running import execute_plan
-from assets_core.observe.format import count, human_duration
+from assets_core.observe.format import count, human_duration, iso_time
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
 from assets_core.records import Backfill, BackfillStatus, Run
@@ -123,7 +123,7 @@ class Progress:
             "backfill": one.id,
             "status": self.state,
             "environment": one.environment,
-            "created": one.created,
+            "created": iso_time(one.created),
             "by": one.by,
             "note": one.note,
             "options": dict(one.options),
