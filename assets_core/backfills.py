@@ -196,10 +196,11 @@ class Backfills:
     def left(self, backfill_id: str, *, failed_only: bool = False) -> Plan:
         """What is still to be done of a backfill, planned anew.
 
-        With ``failed_only`` what failed last, and what waits for that. Raises PlanMovedError when
-        the backfill is pinned to code that has changed.
+        With ``failed_only`` what failed last, and what waits for that. Raises UsageError when the
+        backfill was cancelled, PlanMovedError when it is pinned to code that has changed.
         """
         one = self.get(backfill_id)
+        _refuse_cancelled(one)
         changed = self.changed(one)
         if changed and one.options["pin_code"]:
             raise PlanMovedError(
@@ -234,6 +235,7 @@ class Backfills:
         UsageError when it is at work already or was cancelled.
         """
         one = self.get(backfill_id)
+        _refuse_cancelled(one)
         self._refuse_when_at_work(one)
         made = plan if plan is not None else self.left(one.id, failed_only=failed_only)
         self._state.change_backfill(one.id, "running")
@@ -260,10 +262,6 @@ class Backfills:
         return replace(result, resume=f"assets backfill resume {one.id}")
 
     def _refuse_when_at_work(self, one: Backfill) -> None:
-        if one.status == "cancelled":
-            raise UsageError(
-                f"Backfill {one.id} was cancelled.", hint="Begin another: assets backfill …"
-            )
         run = self._at_work(one)
         if run is None:
             return
@@ -291,6 +289,8 @@ class Backfills:
         return next(b.status for b in self._state.backfills() if b.id == backfill_id)
 
     def _conclude(self, one: Backfill, result: RunResult, failed_only: bool) -> None:
+        if self._status(one.id) != "running":
+            return
         if result.status == "interrupted":
             self._end(one, "paused", "stopped by Ctrl-C")
         elif result.failures:
@@ -453,6 +453,13 @@ class Backfills:
                     mask |= plan.wiring.edge(op, read).any(upstream)
             marked[op.name] = mask | marked.get(op.name, False)
         return _kept(plan, lambda batch: marked[batch.op.name][batch.ordinals])
+
+
+def _refuse_cancelled(one: Backfill) -> None:
+    if one.status == "cancelled":
+        raise UsageError(
+            f"Backfill {one.id} was cancelled.", hint="Begin another: assets backfill …"
+        )
 
 
 # --------------------------------------------------------------------------------------------

@@ -307,6 +307,8 @@ def test_what_was_cancelled_stays_so(world: World) -> None:
     world.project.backfills.cancel(one.id)
     with pytest.raises(UsageError, match="cancelled"):
         world.project.backfills.proceed(one.id)
+    with pytest.raises(UsageError, match="cancelled"):
+        world.project.backfills.left(one.id)
     assert not world.calls
 
 

@@ -116,6 +116,8 @@ def test_going_on_can_be_tried_dry(shop: Path, assets: Command) -> None:
     assert dry["must"] == 1
     found = assets("backfill", "show", "latest", "--json").json
     assert (found["status"], found["failed"]) == ("failed", 1)
+    assert "retry-failed" not in assets("backfill", "cancel", "latest").out
+    assert "was cancelled" in assets("backfill", "retry-failed", "latest").err
 
 
 def test_nothing_left_and_nothing_failed_are_told_apart(done: Outcome, assets: Command) -> None:

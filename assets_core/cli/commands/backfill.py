@@ -349,6 +349,6 @@ def _print_progress(screen: Screen, one: Progress) -> None:
         screen.line(
             f"Go on with: {screen.paint(f'assets backfill resume {one.backfill.id}', 'bold')}"
         )
-    if one.failed:
+    if one.failed and one.state != "cancelled":
         retry = screen.paint(f"assets backfill retry-failed {one.backfill.id}", "bold")
         screen.line(f"Only what failed: {retry}")
