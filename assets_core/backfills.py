@@ -27,7 +27,7 @@ from assets_core.observe.format import count, human_duration, iso_time
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
 from assets_core.records import Backfill, BackfillStatus, Run
-from assets_core.staleness import keys_to_ranges
+from assets_core.staleness import assess, keys_to_ranges
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -361,20 +361,18 @@ class Backfills:
 
     def _progress(self, one: Backfill) -> Progress:
         runs, spaces = self._state.runs_of(one.id), self._project.spaces()
-        state = self._state_of(one)
-        recorded = self._state.recorded_by([run.id for run in runs])
+        state, failed = self._state_of(one), self._failed(one, spaces)
+        totals = {name: _size(spaces.get(name), at) for name, at in one.targets.items()}
+        if state == "cancelled":  # what it came to; what goes stale later is not its concern
+            recorded = self._state.recorded_by([run.id for run in runs])
+            done = {name: min(recorded.get(name, 0), n) for name, n in totals.items()}
+        else:
+            left = {} if state == "done" else self._left(one, spaces)
+            done = {name: n - left.get(name, 0) for name, n in totals.items()}
         by_asset = {
-            name: (_size(spaces.get(name), ranges), recorded.get(name, 0), 0)
-            for name, ranges in one.targets.items()
+            name: (n, min(done[name], n - failed.get(name, 0)), failed.get(name, 0))
+            for name, n in totals.items()
         }
-        failed = self._failed(one, spaces)
-        by_asset = {
-            name: (total, total - failed.get(name, 0), failed.get(name, 0))
-            if state == "done"
-            else (total, min(done, total - failed.get(name, 0)), failed.get(name, 0))
-            for name, (total, done, _) in by_asset.items()
-        }
-        done = sum(done for _, done, _ in by_asset.values())
         now = time.time_ns() // 1000
         lengths = [((run.finished or now) - run.started) / 1e6 for run in runs]
         last = sum(self._state.recorded_by([run.id for run in runs[-1:]]).values())
@@ -382,13 +380,46 @@ class Backfills:
         return Progress(
             one,
             state,
-            one.total - sum(failed.values()) if state == "done" else done,
+            one.total - sum(failed.values())
+            if state == "done"
+            else sum(done for _, done, _ in by_asset.values()),
             sum(failed.values()),
             by_asset,
             sum(lengths),
             newest,
             tuple(runs),
         )
+
+    def _left(self, one: Backfill, spaces: Mapping[str, KeySpace]) -> dict[str, int]:
+        """How many of a backfill's partitions are stale, by what is recorded and the code of now.
+
+        No source is looked at for this: it is asked from beside the work, again and again.
+        """
+        graph, facts = self._project.graph, self._project.facts(spaces)
+        inside = {name: _inside(spaces[name], one.targets.get(name, ())) for name in graph.op_of}
+        chosen = {
+            op.name: np.logical_or.reduce([inside[n] for n in op.outputs]) for op in graph.ops
+        }
+        codes = {name: code.hex for name, code in self._project.codes.items()}
+        reprocess = one.options["reprocess"]
+        found = assess(
+            graph,
+            facts,
+            codes,
+            chosen=chosen.get,
+            force=reprocess == "all",
+            resume_at=one.revision + 1,
+        )
+        failed = self._state.failed(one.environment) if reprocess == "failed" else {}
+        left = {}
+        for name in one.targets.keys() & spaces.keys():
+            stale = found[graph.op_of[name].name].stale & inside[name]
+            if reprocess == "missing":
+                stale &= facts.assets[name].id == 0
+            elif reprocess == "failed":
+                stale &= _marked(spaces[name], failed.get(name, ()))
+            left[name] = int(stale.sum())
+        return left
 
     def _state_of(self, one: Backfill) -> str:
         """Its status; ``interrupted`` where it says that it is at work and no process is."""
@@ -517,12 +548,16 @@ def _missing(plan: Plan, batch: Batch) -> np.ndarray:
 def _at(plan: Plan, batch: Batch, keys: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
     """Which steps of a batch are of these partitions."""
     space = plan.facts.spaces[batch.op.name]
-    mask = np.zeros(space.n, bool)
-    for name in batch.op.outputs:
-        at = space.ordinals(list(keys.get(name, {})))
-        mask[at[at >= 0]] = True
-    found: np.ndarray = mask[batch.ordinals]
+    masks = [_marked(space, keys.get(name, ())) for name in batch.op.outputs]
+    found: np.ndarray = np.logical_or.reduce(masks)[batch.ordinals]
     return found
+
+
+def _marked(space: KeySpace, keys: Iterable[str]) -> np.ndarray:
+    mask = np.zeros(space.n, bool)
+    at = space.ordinals(list(keys))
+    mask[at[at >= 0]] = True
+    return mask
 
 
 def _targets(plan: Plan) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -251,6 +251,22 @@ def test_what_other_code_builds_again_counts_once(world: World) -> None:
     changed.project.close()
 
 
+def test_what_was_released_and_what_others_built_is_not_left(world: World) -> None:
+    world.project.materialize(partitions=RANGE)
+    changed = world.with_code("2")
+    changed.broken = {("raw", KEYS[3])}
+    changed.project.backfill(None, RANGE)
+    now = changed.project.backfills.progress("latest")
+    assert changed.calls.keys() == {("raw", key) for key in KEYS}  # of equal content: no more
+    assert (now.state, now.done, now.left, now.failed) == ("failed", 33, 2, 1)
+    assert now.by_asset == {"raw": (12, 11, 1), "clean": (12, 11, 0), "report": (12, 11, 0)}
+    changed.broken = set()
+    changed.project.materialize("raw", KEYS[3])
+    now = changed.project.backfills.progress("latest")
+    assert (now.state, now.done, now.left, now.failed) == ("failed", 36, 0, 0)
+    changed.project.close()
+
+
 def test_what_has_become_stale_beside_it_is_left_alone(world: World) -> None:
     world.project.materialize("raw", KEYS[:4])
     wish = Wish(select=("raw",), partitions=(RANGE,))
