@@ -17,15 +17,28 @@ from assets_core.partitions.definitions import PartitionsDefinition, Product, Ti
 def code_versions(
     graph: Graph, config: Mapping[str, Any], io: Mapping[str, IOManager], root: Path
 ) -> dict[str, CodeVersion]:
-    """The current code version of every asset; sources have a constant one."""
+    """The current code version of every asset."""
     prints = Fingerprints((str(root),))
-    observed = CodeVersion(hexdigest("source"))
     return {
-        name: observed
+        name: _of_source(prints, asset)
         if asset.kind == "source"
         else _of(prints, asset, config.get(graph.op_of[name].name), io[asset.io])
         for name, asset in graph.assets.items()
     }
+
+
+def _of_source(prints: Fingerprints, source: Asset) -> CodeVersion:
+    """What a token stands for; a source that is looked at whole each time needs none.
+
+    It makes nothing stale: what other code sees is told by the content.
+    """
+    asked = {"token": source.token, "observe_range": source.observe_range}
+    extra = {name: prints.of(function).hex for name, function in asked.items() if function}
+    if not extra:
+        return CodeVersion(hexdigest("source"))
+    return prints.of(
+        source.function, version=source.version, extra=extra, libraries=source.libraries
+    )
 
 
 def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> CodeVersion:

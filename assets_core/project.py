@@ -452,7 +452,13 @@ class Project:
         return Observation(
             {
                 name: observe(
-                    self.runtime, self.state, facts, self.graph.assets[name], ordinals, way
+                    self.runtime,
+                    self.state,
+                    facts,
+                    self.graph.assets[name],
+                    ordinals,
+                    way,
+                    self.codes[name],
                 )
                 for name, ordinals in wanted.items()
             }

@@ -92,6 +92,51 @@ def test_content_is_read_only_where_the_token_moved(project: Project, table: Tab
     assert table.read == ["2024-01-05"]
 
 
+@pytest.mark.parametrize("way", ["token", "observe_range"])
+def test_a_token_that_other_code_recorded_is_not_trusted(
+    opened: Callable[..., Project], tmp_path: Path, way: str
+) -> None:
+    # Counted in a file: what a function holds in memory is part of its code version.
+    calls = str(tmp_path / "calls")
+
+    def project(unit: str) -> Project:
+        def landed(partition: Partition) -> pa.Table:
+            with Path(calls).open("a") as file:
+                file.write(f"{unit}\n")
+            return pa.table({"unit": [unit], "day": [partition.key]})
+
+        ways: dict[str, Any] = {
+            "token": lambda _: "etag",
+            "observe_range": lambda partitions: dict.fromkeys(partitions.keys, "etag"),
+        }
+        return opened(source(partitions=DAYS, **{way: ways[way]})(landed))
+
+    assert len(looked(project("kWh")).new) == 30
+    assert len(looked(project("kWh")).unchanged) == 30
+    assert len(looked(project("Wh")).changed) == 30
+    assert len(looked(project("Wh")).unchanged) == 30
+    assert Path(calls).read_text() == "kWh\n" * 30 + "Wh\n" * 30
+
+
+def test_another_way_to_ask_for_a_token_looks_once_more(
+    opened: Callable[..., Project], tmp_path: Path
+) -> None:
+    calls = str(tmp_path / "calls")
+
+    def project(tag: str) -> Project:
+        @source(partitions=DAYS, token=lambda partition: partition.key[:0] + str(tag in "ab"))
+        def landed(partition: Partition) -> pa.Table:
+            with Path(calls).open("a") as file:
+                file.write(".")
+            return pa.table({"day": [partition.key]})
+
+        return opened(landed)
+
+    for tag in ("a", "a", "b", "b"):
+        project(tag).observe(now=NOW)
+    assert len(Path(calls).read_text()) == 60
+
+
 def test_a_token_that_moved_over_equal_content_changes_nothing(
     opened: Callable[..., Project], table: Table
 ) -> None:

@@ -27,7 +27,7 @@ from assets_core.execute.inputs import call_source
 from assets_core.execute.listing import ask_range, ask_token
 from assets_core.execute.pooling import each
 from assets_core.execute.step import Runtime
-from assets_core.hashing import UnhashableError, hexdigest
+from assets_core.hashing import UnhashableError
 from assets_core.partitions import Partition
 from assets_core.records import Code, Materialization, Receipt, Version
 from assets_core.staleness import Facts, Looked
@@ -76,26 +76,38 @@ def observe(
     source: Asset,
     ordinals: Sequence[int],
     way: Way,
+    code: Code,
 ) -> Looked:
     """Observe these partitions of a source and record what moved.
+
+    A token that was recorded under another ``code`` is not trusted: it may stand for other content.
 
     A partition that is not there (yet) is left out; one that has vanished keeps its last version.
     An error of the source's function concerns its partition alone. What is found is recorded in
     groups as it comes, so that little is lost when this is interrupted.
     """
-    return _Observer(runtime, store, facts, source, way).observe(np.asarray(ordinals, np.int64))
+    return _Observer(runtime, store, facts, source, way, code).observe(
+        np.asarray(ordinals, np.int64)
+    )
 
 
 class _Observer:
     """One look at one source."""
 
     def __init__(
-        self, runtime: Runtime, store: StateStore, facts: Facts, source: Asset, way: Way
+        self,
+        runtime: Runtime,
+        store: StateStore,
+        facts: Facts,
+        source: Asset,
+        way: Way,
+        code: Code,
     ) -> None:
         self.runtime = runtime
         self.store = store
         self.source = source
         self.way = way
+        self.code, self.code_id = code, facts.code_id(code.hex)
         self.own, self.space = facts.assets[source.name], facts.spaces[source.name]
         self.found = Looked(self.space)
         self.known: dict[int, Receipt] = {}
@@ -199,9 +211,10 @@ class _Observer:
         return failed
 
     def _token(self, ordinal: int) -> str:
-        """The token it had when it was looked at last; empty where none is known."""
+        """The token it had when this code looked at it last; empty where none is known."""
         known = self.known.get(self.ids[ordinal])
-        return known.location if known is not None else ""
+        trusted = known is not None and int(self.own.code[ordinal]) == self.code_id
+        return known.location if known is not None and trusted else ""
 
     # ---------------------------------------------------------------------------------------
     # Taking in what was seen
@@ -240,7 +253,7 @@ class _Observer:
         return Seen(known.location, self.own.version(ordinal), known.rows, known.bytes)
 
     def _put(self, ordinal: int, seen: Seen) -> None:
-        fact = _fact(self.runtime, self.source, self.space.partition(ordinal), seen)
+        fact = _fact(self.runtime, self.source, self.code, self.space.partition(ordinal), seen)
         self.records.append(Publish(fact, lease=False))
         if len(self.records) >= _GROUP:
             self._record()
@@ -316,7 +329,9 @@ def _rows(source: Asset, value: Any) -> tuple[Version, int]:
     return (version.hi, version.lo), rows
 
 
-def _fact(runtime: Runtime, source: Asset, partition: Partition, seen: Seen) -> Materialization:
+def _fact(
+    runtime: Runtime, source: Asset, code: Code, partition: Partition, seen: Seen
+) -> Materialization:
     now = time.time_ns() // 1000
     deadline = 0
     if source.freshness is not None and partition.end is not None:
@@ -328,7 +343,7 @@ def _fact(runtime: Runtime, source: Asset, partition: Partition, seen: Seen) -> 
         environment=runtime.environment,
         asset=source.name,
         partition=partition.key,
-        code=Code(hexdigest("source")),
+        code=code,
         input_digest=_NOT_READ,
         data_version=seen.version,
         receipt=Receipt("", "none", token, 0, rows=seen.rows, bytes=seen.bytes),
