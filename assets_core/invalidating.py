@@ -17,7 +17,7 @@ from assets_core.backfills import user_name
 from assets_core.contracts import Invalidate, StateStore
 from assets_core.errors import UsageError
 from assets_core.graph import Graph, Op
-from assets_core.observe.format import count, ranges, runs_of
+from assets_core.observe.format import count, key_pairs, ranges
 from assets_core.partitions import KeySpace, PartitionSelection, to_ranges
 from assets_core.records import Invalidation
 from assets_core.staleness import Facts, Wiring
@@ -58,10 +58,9 @@ class Mark:
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON values; ``partitions`` are inclusive ranges of keys."""
-        key = self.space.key
         return {
             "asset": self.asset,
-            "partitions": [[key(a), key(b)] for a, b in runs_of(self.ordinals)],
+            "partitions": [list(pair) for pair in key_pairs(self.ordinals, self.space)],
             "count": len(self.ordinals),
             "downstream_of": self.origin,
         }

@@ -23,7 +23,7 @@ from assets_core.graph import Graph, Op
 from assets_core.hashing import hexdigest
 from assets_core.observe.causes import find_causes
 from assets_core.observe.cost import estimate
-from assets_core.observe.format import count, range_text, ranges, runs_of
+from assets_core.observe.format import count, key_pairs, range_text, ranges
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
 from assets_core.records import Code, Materialization
@@ -262,7 +262,7 @@ def _versions(space: KeySpace, ordinals: np.ndarray, data: np.ndarray) -> str:
 
 
 def _key_ranges(space: KeySpace, ordinals: np.ndarray) -> list[list[str]]:
-    return [[space.key(first), space.key(last)] for first, last in runs_of(ordinals)]
+    return [list(pair) for pair in key_pairs(ordinals, space)]
 
 
 # --------------------------------------------------------------------------------------------

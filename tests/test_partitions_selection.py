@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets_core.errors import PartitionError
+from assets_core.observe.format import key_pairs, range_text
 from assets_core.partitions import (
     UNPARTITIONED,
     PartitionsDefinition,
@@ -187,3 +188,31 @@ def test_a_date_is_fine_where_nothing_has_time() -> None:
 def test_what_is_no_selection_is_refused(text: str) -> None:
     with pytest.raises(PartitionError):
         parse_selection(text).check([DAYS.resolve(NOW)])
+
+
+@given(data=st.data(), second=st.integers(1, 4), third=st.integers(1, 3), timed=st.booleans())
+def test_told_ranges_of_a_product_select_what_they_tell(
+    data: st.DataObject, second: int, third: int, timed: bool
+) -> None:
+    """Also where the time is not the dimension named first."""
+    parts: dict[str, PartitionsDefinition] = {
+        "station": static([f"s{i}" for i in range(second)], name="station"),
+        "date": daily("2024-06-10") if timed else static(["x", "y", "z"], name="date"),
+        "kind": static([f"k{i}" for i in range(third)], name="kind"),
+    }
+    space = product(**parts).resolve(NOW)
+    bits = data.draw(st.lists(st.booleans(), min_size=space.n, max_size=space.n))
+    ordinals = [i for i, bit in enumerate(bits) if bit]
+    pairs = key_pairs(ordinals, space)
+    if ordinals:
+        texts = [range_text(first, last) for first, last in pairs]
+        assert parse_selection(texts).mask(space).nonzero()[0].tolist() == ordinals
+
+
+def test_a_whole_product_is_one_range() -> None:
+    space = FLIGHTS.resolve(NOW)
+    assert key_pairs(range(space.n), space) == [("2024-06-01|EWR", "2024-06-14|JFK")]
+    assert key_pairs(range(1, space.n), space) == [
+        ("2024-06-01|JFK", "2024-06-01|JFK"),
+        ("2024-06-02|EWR", "2024-06-14|JFK"),
+    ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from assets_core.observe.format import count, first_line, range_text, reference, runs_of
+from assets_core.observe.format import count, first_line, key_pairs, range_text, reference
 from assets_core.partitions import KeySpace
 
 _MOST_OPTIONS = 6
@@ -164,5 +164,4 @@ def _in_order(
     ordinals = space.ordinals(keys)
     known = np.unique(ordinals[ordinals >= 0])
     strangers = [key for key, at in zip(keys, ordinals.tolist(), strict=True) if at < 0]
-    runs = tuple((space.key(a), space.key(b)) for a, b in runs_of(known))
-    return (*space.keys(known), *strangers), runs
+    return (*space.keys(known), *strangers), tuple(key_pairs(known, space))

@@ -9,14 +9,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
-
-class Keys(Protocol):
-    """The part of a key space that is needed to name its partitions."""
-
-    def key(self, ordinal: int, /) -> str:
-        """The key at an ordinal."""
+from assets_core.partitions import KeySpace
+from assets_core.partitions.covering import spans
 
 
 def runs_of(ordinals: Iterable[int]) -> list[tuple[int, int]]:
@@ -35,17 +30,22 @@ def runs_of(ordinals: Iterable[int]) -> list[tuple[int, int]]:
     return list(zip(firsts, lasts, strict=True))
 
 
-def ranges(ordinals: Iterable[int], space: Keys, *, most: int = 3) -> str:
+def ranges(ordinals: Iterable[int], space: KeySpace, *, most: int = 3) -> str:
     """Partitions by their keys, runs of consecutive ones as ``first..last``.
 
     Past ``most`` runs the rest is counted: ``2024-01-01..2024-01-05, 2024-02-01 and 3 more
     ranges``.
     """
-    runs = runs_of(ordinals)
+    runs = spans(space, runs_of(ordinals))
     named = [range_text(space.key(a), space.key(b)) for a, b in runs[:most]]
     more = len(runs) - most
     tail = f" and {count(more, 'more range')}" if more > 0 else ""
     return ", ".join(named) + tail
+
+
+def key_pairs(ordinals: Iterable[int], space: KeySpace) -> list[tuple[str, str]]:
+    """Partitions as inclusive pairs of keys, each of which a selection takes as just these."""
+    return [(space.key(a), space.key(b)) for a, b in spans(space, runs_of(ordinals))]
 
 
 def range_text(first: str, last: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assets_core.observe.format import count, first_line, ranges, runs_of
+from assets_core.observe.format import count, first_line, key_pairs, ranges
 from assets_core.staleness import LOOKED as KINDS
 from assets_core.staleness import Looked, Sightings
 
@@ -124,7 +124,4 @@ def _source_dict(name: str, looked: Looked) -> dict[str, Any]:
 
 def _ranges(looked: Looked, kind: str) -> list[list[str]]:
     """Inclusive pairs of keys."""
-    return [
-        [looked.space.key(first), looked.space.key(last)]
-        for first, last in runs_of(looked.ordinals(kind))
-    ]
+    return [list(pair) for pair in key_pairs(looked.ordinals(kind), looked.space)]

@@ -22,11 +22,11 @@ from assets_core.observe.format import (
     first_line,
     human_time,
     iso_time,
+    key_pairs,
     moment,
     one_line,
     ranges,
     reference,
-    runs_of,
     table,
 )
 from assets_core.partitions import KeySpace
@@ -215,7 +215,7 @@ class AssetStatus:
 
 
 def _ranges_in(space: KeySpace, ordinals: np.ndarray) -> list[list[str]]:
-    return [[space.key(a), space.key(b)] for a, b in runs_of(ordinals)]
+    return [list(pair) for pair in key_pairs(ordinals, space)]
 
 
 def _failure_dicts(failures: Mapping[str, Attempt]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ combination of names. No range at all stands for everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assets_core.partitions.keys import SEPARATOR
@@ -38,6 +38,35 @@ def to_ranges(space: KeySpace, mask: Mask) -> tuple[tuple[str, str], ...]:
     (name, first), (_, after) = np.nonzero(turns == 1), np.nonzero(turns == -1)
     lasts = space.keys((after - 1) * at + name)
     return tuple(zip(space.keys(first * at + name), lasts, strict=True))
+
+
+def spans(space: KeySpace, runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs of ordinals, cut so that a selection takes the two keys of each as the same set.
+
+    Of a product a selection is a box, the range of each dimension by itself: a run that goes over
+    the end of a dimension is up to two boxes more for each dimension.
+    """
+    if not isinstance(space, ProductSpace):
+        return list(runs)
+    strides = [space.strides[i] for i in space.order[:-1]]
+    return [box for first, last in runs for box in _boxes(first, last, strides)]
+
+
+def _boxes(first: int, last: int, strides: Sequence[int]) -> Iterator[tuple[int, int]]:
+    if not strides:
+        yield first, last
+        return
+    stride, inner = strides[0], strides[1:]
+    whole, after = -(-first // stride), (last + 1) // stride
+    if whole > after:
+        yield from _boxes(first, last, inner)
+        return
+    if first < whole * stride:
+        yield from _boxes(first, whole * stride - 1, inner)
+    if whole < after:
+        yield whole * stride, after * stride - 1
+    if after * stride <= last:
+        yield from _boxes(after * stride, last, inner)
 
 
 def from_ranges(space: KeySpace, ranges: Ranges) -> Mask:

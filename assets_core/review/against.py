@@ -19,7 +19,7 @@ from assets_core.graph import Graph, Op
 from assets_core.observe.causes import find_causes, names
 from assets_core.observe.cost import Cost, cost_line, estimate
 from assets_core.observe.display import PlanTold, plan_groups, tell_plan
-from assets_core.observe.format import count, first_line, one_line, range_text, runs_of, table
+from assets_core.observe.format import count, first_line, key_pairs, one_line, range_text, table
 from assets_core.partitions import KeySpace, PartitionSelection
 from assets_core.plan import Batch, Plan, make_plan
 from assets_core.records import InputRead, Materialization, Measured, Version
@@ -190,7 +190,7 @@ class Against:
 
 
 def _pairs(space: KeySpace, ordinals: np.ndarray) -> list[list[str]]:
-    return [[space.key(first), space.key(last)] for first, last in runs_of(ordinals)]
+    return [list(pair) for pair in key_pairs(ordinals, space)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,11 +423,10 @@ def against_markdown(found: Against, jobs: int) -> str:
     if told.groups:
         lines += ["", "| asset | partitions | number | status | why |", "| --- " * 5 + "|"]
     for group in told.groups:
-        where = ", ".join(
-            range_text(*pair) for pair in _pairs(group.space, group.ordinals)[:_RANGES]
-        )
+        pairs = key_pairs(group.ordinals, group.space)
+        where = ", ".join(range_text(*pair) for pair in pairs[:_RANGES])
         cells = [group.asset, where, count(group.count), group.status, group.why]
-        if len(runs_of(group.ordinals)) > _RANGES:
+        if len(pairs) > _RANGES:
             cells[1] = group.where
         lines.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |")
     lines += ["", _escaped(told.more)] if told.more else []
