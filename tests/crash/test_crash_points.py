@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,18 @@ def test_a_recovery_that_is_killed_is_recovered_too(world: World, at: str) -> No
         assert {run.status for run in project.runs()} == {"done", "died"}
     check(world)
     complete(world, 2)
+
+
+def test_the_time_until_somebody_noticed_is_not_the_runs(world: World) -> None:
+    world.write(1)
+    world.crash("publish.committed:2" if world.store == "duckdb" else "record.committed:3")
+    gone = time.time_ns() // 1000
+    with world.project() as project:
+        project.status()
+        (run,) = project.runs()
+        assert run.started <= run.finished < gone
+        last = max(fact.finished for fact in project.materialized_by(run.id))
+        assert run.finished == last
 
 
 def test_every_crash_point_is_tried() -> None:
