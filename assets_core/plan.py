@@ -123,7 +123,8 @@ class Plan:
     """What would run. Batches are in topological order of their ops; see `steps`.
 
     ``revision`` is the log position that the facts were read at, ``now`` the instant that decided
-    which windows have closed. ``note`` is what a run of it is marked with.
+    which windows have closed. ``note`` is what a run of it is marked with. ``chosen`` are the
+    partitions of each op that were selected (bool by ordinal); of an op not in it, all.
     """
 
     environment: str
@@ -141,6 +142,7 @@ class Plan:
     sightings: Sightings = field(default_factory=Sightings, repr=False)
     blind: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     note: str = ""
+    chosen: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def wiring(self) -> Wiring:
@@ -289,6 +291,22 @@ class Plan:
         """Whether there is nothing to run and nothing to tell: no step, none blocked, no error."""
         return not (self.batches or self.waiting_batches or self.sightings.errors)
 
+    def resting(self) -> int:
+        """How many selected asset partitions are not in the plan only because something stale that
+        they read, be it far up, was not selected."""
+        if not self.chosen:
+            return 0
+        found = assess(
+            self.graph, self.facts, self.codes, digests=self.digests, sightings=self.sightings
+        )
+        planned = sum(len(b.ordinals) * len(b.op.outputs) for b in self.waiting_batches)
+        stale = sum(
+            int((found[op.name].stale & self.chosen.get(op.name, True)).sum()) * len(op.outputs)
+            for op in self.graph.ops
+            if self.graph.assets[op.name].kind != "source"
+        )
+        return stale - planned - len(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON values; see `to_json`."""
         return {
@@ -426,6 +444,7 @@ def make_plan(
         forced=force,
         sightings=sightings or Sightings(),
         blind={name: one.blind for name, one in found.items() if one.blind is not None},
+        chosen=masks,
     )
 
 

@@ -20,7 +20,7 @@ from assets_core.execute.result import RunResult
 from assets_core.observe import display, format, layout, svg
 from assets_core.observe.display import plan_groups
 from assets_core.observe.layout import Box
-from assets_core.partitions import daily, last, static
+from assets_core.partitions import daily, last, parse_selection, static
 
 DAYS = daily("2024-01-01")
 
@@ -68,6 +68,22 @@ def test_the_first_line_counts(world: World) -> None:
 
 def test_nothing_to_do_says_so(world: World) -> None:
     assert lines(built(world)) == ["Nothing to do in prod: everything selected is fresh."]
+
+
+def test_what_is_fresh_only_since_its_upstream_was_not_selected_is_said(world: World) -> None:
+    built(world).codes["clean"] = "d" * 32
+    plan = world.plan(assets=["trend"])
+    assert (plan.idle, plan.resting()) == (True, len(world.plan(assets=["clean", "trend"])) - 60)
+    assert str(plan) == (
+        "Nothing to do in prod: everything selected is fresh, "
+        f"but {plan.resting()} of it read something stale that is not."
+    )
+
+
+def test_partitions_that_were_not_selected_say_nothing_of_those_that_were(world: World) -> None:
+    built(world).build("clean", "2024-01-20", version=5)
+    plan = world.plan(partitions=parse_selection("2024-01-02"))
+    assert str(plan) == "Nothing to do in prod: everything selected is fresh."
 
 
 def test_a_cause_that_all_share_is_one_line(world: World) -> None:

@@ -164,10 +164,17 @@ def _waits_for(plan: Plan, batch: Batch) -> str:
 # Plans
 
 
+def fresh_text(plan: Plan) -> str:
+    """What is said of a plan with nothing in it."""
+    resting = plan.resting()
+    but = f", but {resting:,} of it read something stale that is not" if resting else ""
+    return f"everything selected is fresh{but}"
+
+
 def plan_title(plan: Plan) -> str:
     """``Plan for prod: 3 must run, 2 may run, 1 blocked``; or that there is nothing to do."""
     if plan.idle:
-        return f"Nothing to do in {plan.environment}: everything selected is fresh."
+        return f"Nothing to do in {plan.environment}: {fresh_text(plan)}."
     parts = [f"{plan.must:,} must run", f"{plan.may:,} may run"]
     if plan.blocked:
         parts.append(f"{plan.blocked:,} blocked")

@@ -104,12 +104,12 @@ def materialize(
             hint="Select when the plan is made: assets plan SELECTION -o plan.json",
         )
     with project(ctx, options.parse_config(config)) as loaded:
-        left = f"built since run {resume}" if resume else "fresh"
+        left = f"everything selected is built since run {resume}" if resume else ""
         if stored is not None:
             from assets_core.planfile import replay_line
 
             found = loaded.replay(stored)
-            made, left = found.plan, "built by an earlier run of this plan"
+            made, left = found.plan, "everything selected is built by an earlier run of this plan"
             stderr().line(replay_line(found), "dim")
         else:
             made = loaded.plan(
@@ -123,7 +123,9 @@ def materialize(
             fail_unseen(made)
             return
         if made.idle and not as_json:
-            stdout().line(f"Nothing to do: everything selected is {left}.", "green")
+            from assets_core.observe.display import fresh_text
+
+            stdout().line(f"Nothing to do: {left or fresh_text(made)}.", "green")
             return
         if keys is None and stored is None and made:
             many = jobs or loaded.settings.jobs
