@@ -170,7 +170,8 @@ def _import_one(name: str, module: str, root: Path) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise _not_found(module, root) from None
         raise _broken(name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # An exit at import would end the command as if it had done its work.
         raise _broken(name, error) from error
     _refuse_strangers(found, name)
     return found
@@ -188,7 +189,7 @@ def _refuse_strangers(found: ModuleType, name: str) -> None:
         )
 
 
-def _frames(error: Exception) -> list[traceback.FrameSummary]:
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Where the user's own code stood when importing it failed."""
     return [
         frame
@@ -205,7 +206,7 @@ def _say_where(error: AssetsError) -> None:
         error.facts = {"declared": f"{place}: {frames[-1].line}", **error.facts}
 
 
-def _broken(name: str, error: Exception) -> DefinitionError:
+def _broken(name: str, error: BaseException) -> DefinitionError:
     frames = _frames(error)
     facts: dict[str, object] = {"module": name}
     if isinstance(error, SyntaxError) and error.filename:

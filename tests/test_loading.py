@@ -285,3 +285,10 @@ def test_a_wrong_default_of_a_group_is_told_once(tmp_path: Path) -> None:
     )
     (problem,) = report("group_defs", tmp_path)
     assert "group_defs.py:3" in problem
+
+
+def test_an_exit_at_import_is_told_as_a_failure_to_import(tmp_path: Path) -> None:
+    write(tmp_path, exit_defs="import sys\nsys.exit(0)\n")
+    with pytest.raises(DefinitionError, match="SystemExit: 0") as caught:
+        load_definitions("exit_defs", tmp_path)
+    assert "exit_defs.py:2: sys.exit(0)" in caught.value.facts["at"]

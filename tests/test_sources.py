@@ -149,3 +149,15 @@ def test_a_partition_that_was_never_there_is_not_called_gone(
 ) -> None:
     (landing.folder / "2024-01-02").unlink()
     assert not project.plan(now=NOW).sightings.gone
+
+
+def test_an_exit_in_a_source_is_an_error_of_that_partition(
+    project: Project, landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(key: str) -> Path:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(landing, "find", leave)
+    result = project.materialize("+readings", now=NOW)
+    assert result.exit_code == 1
+    assert {"SystemExit: 0" in failure.error for failure in result.failures} == {True}

@@ -39,7 +39,7 @@ class FunctionEvaluator(Evaluator):
             raise
         except AssertionError as error:
             return self.failed(str(error) or f"assertion failed: {_last_line(error)}")
-        except Exception as error:  # noqa: BLE001  # whatever a user's check raises fails it
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a user's check raises fails it
             return self.failed(_told(error))
         return self._understood(returned)
 
@@ -95,7 +95,7 @@ def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     ]
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     text = error.message if isinstance(error, AssetsError) else str(error)
     head = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = traceback.format_list(_frames(error)[-_FRAMES:])

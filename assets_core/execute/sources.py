@@ -174,7 +174,7 @@ class _Observer:
     def _listing(self, first: int, after: int) -> Mapping[str, str]:
         try:
             return ask_range(self.runtime, self.source, self.space, first, after)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = self.space.keys([first, after - 1])
             raise self._failed(error, "..".join(dict.fromkeys(where))) from error
 
@@ -182,7 +182,7 @@ class _Observer:
         partition = self.space.partition(ordinal)
         try:
             return _content(self.runtime, self.source, partition, tokens[ordinal])
-        except Exception as error:  # noqa: BLE001 - it concerns this partition alone
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it concerns this partition alone
             return self._failed(error, partition.key)
 
     def _look(self, ordinal: int) -> _Look:
@@ -194,10 +194,10 @@ class _Observer:
             if token and token == known:
                 return Seen(token, _NOT_READ)
             return _content(self.runtime, self.source, partition, token)
-        except Exception as error:  # noqa: BLE001 - it concerns this partition alone
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it concerns this partition alone
             return self._failed(error, partition.key)
 
-    def _failed(self, error: Exception, where: str) -> UserCodeError:
+    def _failed(self, error: BaseException, where: str) -> UserCodeError:
         if isinstance(error, UserCodeError):
             return error
         failed = UserCodeError(

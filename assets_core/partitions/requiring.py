@@ -61,7 +61,7 @@ class Require:
             return len(present) >= int(self.least(np.array(len(expected))))
         try:
             said: object = self.rule(tuple(present), tuple(expected))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             told = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             raise self._failed(f"raised {told}", present, expected) from error
         if not isinstance(said, bool) and type(said).__name__ not in ("bool_", "bool"):
