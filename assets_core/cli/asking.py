@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import typer
 
 from assets_core.cli.codes import STOPPED
-from assets_core.cli.screen import stderr
+from assets_core.cli.screen import results, stderr
 from assets_core.errors import UsageError
 from assets_core.observe.format import count
 
@@ -32,7 +32,7 @@ def confirm(verb: str, number: int, *, yes: bool, quiet: bool) -> None:
             "and there is nobody to ask.",
             hint="Add --yes, or say which with --partition or --partitions.",
         )
-    sys.stdout.flush()
+    results().flush()
     try:
         agreed = _agreed(f"{verb} {count(number, 'asset partition')}? [y/N]: ")
     except (KeyboardInterrupt, EOFError):

@@ -6,12 +6,14 @@ left whole for everything else.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -157,9 +159,50 @@ def fit(widths: Sequence[int], room: int) -> list[int]:
     return found
 
 
+_results: TextIO | None = None
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """For its length stdout is for results alone.
+
+    What the definitions print, and the programs and processes that they start, goes to stderr.
+    """
+    global _results
+    before = _results
+    try:
+        with _apart(results()) as _results, redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = before
+
+
+@contextmanager
+def _apart(stream: TextIO) -> Iterator[TextIO]:
+    """What writes to stdout on a descriptor of its own; who writes to that of stdout meanwhile
+    writes to that of stderr."""
+    try:
+        number = stream.fileno()
+    except OSError:
+        yield stream  # kept in memory by a test
+        return
+    stream.flush()
+    with os.fdopen(os.dup(number), "w", encoding=stream.encoding, errors=stream.errors) as own:
+        os.dup2(2, number)
+        try:
+            yield own
+        finally:
+            os.dup2(own.fileno(), number)
+
+
+def results() -> TextIO:
+    """The stream that results go to: stdout, also while that is for results alone."""
+    return sys.stdout if _results is None else _results
+
+
 def stdout() -> Screen:
     """Where results go."""
-    return Screen.of(sys.stdout)
+    return Screen.of(results())
 
 
 def stderr() -> Screen:
@@ -168,7 +211,11 @@ def stderr() -> Screen:
 
 
 def print_json(value: Any) -> None:
-    """One strict JSON document on stdout: indented for a reader, compact for a program."""
-    indent = 2 if sys.stdout.isatty() else None
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    sys.stdout.write(text + "\n")
+    """One strict JSON document on stdout: indented for a reader, compact for a program.
+
+    Where stdout is not in UTF-8, which JSON is, all but ASCII is escaped.
+    """
+    indent = 2 if results().isatty() else None
+    is_utf8 = codecs.lookup(results().encoding or "utf-8").name == "utf-8"
+    text = json.dumps(value, ensure_ascii=not is_utf8, allow_nan=False, indent=indent)
+    results().write(text + "\n")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from assets_core.cli.screen import stderr
+from assets_core.cli.screen import results_alone, stderr
 
 if TYPE_CHECKING:
     import typer
@@ -44,12 +44,12 @@ def project(
     """Load the project that the options and settings name; close it at the end.
 
     Says on stderr which module was loaded when that is not plain, and what was recovered of runs
-    that died.
+    that died. What the definitions print goes there, too.
     """
     from assets_core.project import Project
 
     given = named_by(ctx)
-    with Project.from_module(**given, config=config) as loaded:
+    with results_alone(), Project.from_module(**given, config=config) as loaded:
         gc.freeze()  # what is loaded by now stays; see `main`, which put the collector off
         gc.enable()
         if "module" not in given:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.shop import Command, strict_json
+from cli.shop import Command, process, strict_json, write_project
 
 # The keys that each command promises; more may come, none may go. A list stands for its entries.
 SCHEMAS: dict[tuple[str, ...], dict[str, Any]] = {
@@ -189,3 +189,65 @@ def test_text_that_no_encoding_holds_is_still_json(shop: Path, assets: Command) 
     stream.flush()
     text = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
     assert strict_json(text) == {"name": "a\udc80b"}
+
+
+LOUD = """
+import subprocess
+import sys
+import pyarrow as pa
+from assets_core import asset, source
+print("loaded")
+
+@source
+def landing() -> pa.Table:
+    print("looked")
+    subprocess.run([sys.executable, "-c", "print('asked')"], check=True)
+    return pa.table({"n": [1]})
+
+@asset(executor="process")
+def copied(landing: pa.Table) -> pa.Table:
+    return landing
+
+@asset
+def whole(copied: pa.Table) -> pa.Table:
+    subprocess.run([sys.executable, "-c", "print('called')"], check=True)
+    return copied
+"""
+
+
+@pytest.mark.parametrize(
+    "line", [("list",), ("plan",), ("plan", "--each"), ("materialize", "--yes")], ids=" ".join
+)
+def test_what_definitions_and_their_programs_print_is_not_among_results(
+    line: tuple[str, ...], folder: Path
+) -> None:
+    write_project(folder, LOUD)
+    outcome = process(folder, *line, "--json")
+    assert outcome.code == 0
+    strict_json(outcome.out)
+    assert "loaded" in outcome.err
+    plain = process(folder, *line)
+    assert not {"loaded", "looked", "asked", "called"} & set(plain.out.split())
+
+
+def test_what_definitions_print_in_this_process_is_not_among_results(
+    folder: Path, assets: Command
+) -> None:
+    write_project(folder, LOUD)
+    outcome = assets("plan", "--json")
+    assert outcome.json["must"] == 2
+    assert {"loaded", "looked"} <= set(outcome.err.split())
+
+
+def test_json_in_an_encoding_that_lacks_the_letters_is_still_json() -> None:
+    import contextlib
+    import io
+
+    from assets_core.cli.screen import print_json
+
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="backslashreplace")
+    with contextlib.redirect_stdout(stream):
+        print_json({"name": "Köln 🎉"})
+    stream.flush()
+    text = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert strict_json(text) == {"name": "Köln 🎉"}

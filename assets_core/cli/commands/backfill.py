@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ from assets_core.cli import options
 from assets_core.cli.commands.materialize import ask
 from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_selection
-from assets_core.cli.screen import Cell, Screen, print_json, stderr, stdout
+from assets_core.cli.screen import Cell, Screen, print_json, results, stderr, stdout
 from assets_core.cli.session import (
     SHARED,
     fail_unseen,
@@ -266,7 +265,7 @@ def _proceed(
     from assets_core.cli.stopping import two_steps
     from assets_core.cli.summary import print_summary, told_failures
 
-    sys.stdout.flush()
+    results().flush()
     if one.options["priority"] < 0:
         _step_back()
     with watching(len(made)) as (watched, on_event), two_steps(watched.stop):

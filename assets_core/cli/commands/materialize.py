@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +14,7 @@ from assets_core.cli import options
 from assets_core.cli.asking import confirm
 from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_run
-from assets_core.cli.screen import print_json, stderr, stdout
+from assets_core.cli.screen import print_json, results, stderr, stdout
 from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
 from assets_core.errors import UsageError
 from assets_core.observe.format import count
@@ -190,7 +189,7 @@ def _run(
     from assets_core.cli.stopping import two_steps
     from assets_core.cli.summary import print_summary, told_failures
 
-    sys.stdout.flush()  # the plan comes before the progress also where both go to one file
+    results().flush()  # the plan comes before the progress also where both go to one file
     with watching(len(made)) as (watched, on_event), two_steps(watched.stop):
         result = loaded.materialize(
             plan=made,

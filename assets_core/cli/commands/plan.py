@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from assets_core.cli import options
 from assets_core.cli.completing import complete_reference
-from assets_core.cli.screen import Screen, print_json, stderr, stdout
+from assets_core.cli.screen import Screen, print_json, results, stderr, stdout
 from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
 from assets_core.errors import UsageError
 from assets_core.observe.format import count, one_line
@@ -145,7 +144,7 @@ def _tell(found: Against, jobs: int, *, markdown: bool, as_json: bool) -> None:
         print_json(found.to_dict(jobs))
     elif markdown:
         # Written as it is, never wrapped or coloured.
-        sys.stdout.write(against_markdown(found, jobs))
+        results().write(against_markdown(found, jobs))
     else:
         print_against(stdout(), found, jobs)
 
