@@ -89,3 +89,16 @@ def test_nothing_is_overwritten(folder: Path, assets: Command) -> None:
 def test_json_lists_what_was_made(folder: Path, assets: Command) -> None:
     found = assets("init", "here", "--json").json
     assert all((folder / "here" / name).is_file() for name in found["files"])
+
+
+def test_a_folder_of_two_words_is_quoted_in_what_to_do_next(folder: Path, assets: Command) -> None:
+    assert "  cd 'my project'\n" in assets("init", "my project").out
+
+
+@pytest.mark.parametrize("at", ["file", "file/below"])
+def test_a_folder_that_can_not_be_made_is_told(at: str, folder: Path, assets: Command) -> None:
+    (folder / "file").touch()
+    outcome = assets("init", at)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "The project can't be made there" in outcome.err
+    assert "Traceback" not in outcome.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +40,22 @@ def init(
 
     Nothing that is there is overwritten.
     """
+    try:
+        made = _make(directory)
+    except OSError as error:
+        raise UsageError(
+            f"The project can't be made there: {error.strerror or error}.",
+            facts={"at": error.filename or directory},
+            hint="Choose another folder: assets init DIR",
+        ) from error
+    if as_json:
+        print_json({"folder": str(directory.resolve()), "files": made})
+    else:
+        _print_next(stdout(), directory, made)
+
+
+def _make(directory: Path) -> list[str]:
+    """Write what is not there; the names of what was made. Raises UsageError for a project."""
     there = [name for name in FILES if (directory / name).exists()]
     in_the_way = [name for name in there if name not in KEPT]
     if in_the_way:
@@ -52,10 +69,7 @@ def init(
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template(name), encoding="utf-8")
-    if as_json:
-        print_json({"folder": str(directory.resolve()), "files": made})
-    else:
-        _print_next(stdout(), directory, made)
+    return made
 
 
 def template(name: str) -> str:
@@ -70,6 +84,6 @@ def _print_next(screen: Screen, directory: Path, made: Sequence[str]) -> None:
     screen.line()
     screen.line("Next:")
     if directory.resolve() != Path.cwd():
-        screen.line(f"  cd {directory}")
+        screen.line(f"  {shlex.join(['cd', str(directory)])}")
     screen.line("  assets materialize --yes")
     screen.line("  assets status")
