@@ -67,9 +67,10 @@ def find(start: Path) -> Found:
             return Found(folder, own, _plain(own, _read(own)))
         shared = folder / "pyproject.toml"
         if shared.is_file():
-            tool = _read(shared).get("tool", {}).get("assets")
-            if tool is not None:
-                return Found(folder, shared, tool)
+            tool = _read(shared).get("tool")
+            given = tool.get("assets") if isinstance(tool, dict) else None
+            if given is not None:
+                return Found(folder, shared, _table(shared, given))
     return Found(start, None, {})
 
 
@@ -87,6 +88,16 @@ def _plain(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def _table(path: Path, own: Any) -> dict[str, Any]:
+    if isinstance(own, dict):
+        return own
+    raise ConfigError(
+        "[tool.assets] is not a table of settings.",
+        facts={"in": path, "given": repr(own)},
+        hint="Write [tool.assets], and below it settings such as module = 'definitions'.",
+    )
+
+
 def _tables(values: Any, path: str = "") -> Iterator[str]:
     """The dotted names of the innermost tables."""
     items = values.items() if isinstance(values, dict) else ()
@@ -100,6 +111,9 @@ def _tables(values: Any, path: str = "") -> Iterator[str]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        said = error.strerror or error
+        raise ConfigError(f"{path.name} can't be read: {said}.", facts={"file": path}) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path.name} is not valid TOML: {error}", facts={"file": path}

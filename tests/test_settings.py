@@ -76,3 +76,15 @@ def test_config_comes_from_file_and_variables(tmp_path: Path) -> None:
 def test_a_config_variable_without_a_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="names no config key"):
         load(tmp_path, {"ASSETS_CONFIG__CLEAN": "5"})
+
+
+@pytest.mark.parametrize("text", ['[tool]\nassets = "x"\n', "[[tool.assets]]\njobs = 2\n"])
+def test_settings_in_pyproject_that_are_no_table_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError, match="not a table"):
+        load(tmp_path)
+
+
+def test_a_pyproject_whose_tools_are_no_table_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("tool = 3\n")
+    assert find(tmp_path).file is None
