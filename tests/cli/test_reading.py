@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -342,6 +343,16 @@ def test_doctor_tells_what_is_wrong_with_the_definitions(shop: Path, assets: Com
     assert outcome.code == 1
     assert outcome.json["checks"][0]["status"] == "error"
     assert "nothing_like_this" in outcome.json["checks"][0]["detail"]
+
+
+def test_doctor_tells_each_problem_of_the_definitions(shop: Path, assets: Command) -> None:
+    (shop / "definitions/more.py").write_text(
+        "from assets_core import asset\n@asset\ndef one(order): ...\n@asset\ndef two(total): ...\n"
+    )
+    outcome = assets("doctor")
+    assert outcome.code == 1
+    assert outcome.out.count("depends on an unknown asset") == 2
+    assert {"missing: order", "missing: total"} <= set(re.findall(r"missing: \w+", outcome.out))
 
 
 @pytest.mark.parametrize("command", ["list", "status", "plan", "freshness"])

@@ -10,7 +10,7 @@ import typer
 from assets_core.cli import options
 from assets_core.cli.screen import Screen, print_json, stdout
 from assets_core.cli.session import project, say_recovered
-from assets_core.errors import AssetsError
+from assets_core.errors import AssetsError, DefinitionError
 from assets_core.observe.format import count, first_line, reference
 
 _STYLES = {"ok": "green", "warn": "yellow", "error": "bold red"}
@@ -116,13 +116,19 @@ def doctor(ctx: typer.Context, as_json: options.Json = False) -> None:
 
 
 def _examine(ctx: typer.Context) -> list[dict[str, str]]:
-    """The project's own checks; when it can't even be loaded, that."""
+    """The project's own checks; when it can't even be loaded, why not."""
     try:
         with project(ctx) as loaded:
             return loaded.doctor()
+    except DefinitionError as error:
+        return [_failed(problem) for problem in error.problems]
     except AssetsError as error:
-        detail = error.message + "".join(f"; {n}: {v}" for n, v in error.facts.items())
-        return [{"name": "project", "status": "error", "detail": detail, "hint": error.hint}]
+        return [_failed(error)]
+
+
+def _failed(error: AssetsError) -> dict[str, str]:
+    detail = error.message + "".join(f"; {n}: {v}" for n, v in error.facts.items())
+    return {"name": "project", "status": "error", "detail": detail, "hint": error.hint}
 
 
 def _print_doctor(screen: Screen, found: list[dict[str, str]]) -> None:
