@@ -127,12 +127,17 @@ class Graph:
         ``tag:daily``, ``group:iot``, ``owner:…``, ``kind:sql``; ``+x`` with all upstream, ``x+``
         with all downstream, ``2+x`` two steps up.
 
-        Raises UnknownAssetError when an expression names nothing.
+        Raises UnknownAssetError when an expression names nothing, UsageError when none is one.
         """
         if expressions is None:
             return self.order
         texts = [expressions] if isinstance(expressions, str) else list(expressions)
         terms = [term.strip() for text in texts for term in text.split(",") if term.strip()]
+        if texts and not terms:
+            raise UsageError(
+                "An empty selection of assets.",
+                hint="Name some, or leave it out for all of them.",
+            )
         wanted: set[str] = set()
         if terms and all(term.startswith("!") for term in terms):
             wanted.update(self.assets)
@@ -217,7 +222,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(repr(n) for n in close)}?"
     shown = ", ".join(choices[:8]) + (", …" if len(choices) > 8 else "")
-    return f"There are: {shown}." if choices else "Nothing is declared."
+    return f"There are: {shown}." if choices else "There are none."
 
 
 @dataclass

@@ -107,3 +107,12 @@ def test_nothing_of_a_library_is_said_at_the_end(folder: Path, asset: str, code:
     assert outcome.code == code
     assert "leaked" not in outcome.err
     assert "nanobind" not in outcome.err
+
+
+@pytest.mark.parametrize("nothing", ["", ",", " "])
+def test_an_empty_selection_is_not_taken_for_nothing_to_do(
+    shop: Path, assets: Command, nothing: str
+) -> None:
+    outcome = assets("materialize", nothing, "--yes")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "An empty selection of assets." in outcome.err
