@@ -6,7 +6,7 @@ import gc
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from assets_core.project import Project
 
 SHARED = ("module", "root", "environment", "state")
+
+Speller = Callable[..., str]
+"""Words of a command → its line, to be shown and copied."""
 
 
 class Named(TypedDict, total=False):
@@ -130,6 +133,11 @@ def line_of(ctx: typer.Context, command: str, words: Iterable[tuple[str, object]
         elif value not in (None, False):
             parts += [option, without_secrets(str(value))]
     return " ".join(map(shlex.quote, parts))
+
+
+def speller(ctx: typer.Context) -> Speller:
+    """Spells command lines on the same project: with the shared options that were given."""
+    return lambda *words: line_of(ctx, shlex.join(words), [])
 
 
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+@")

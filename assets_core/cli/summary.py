@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from assets_core.partitions.spaces import ProductSpace
 
 if TYPE_CHECKING:
     from assets_core.cli.progress import Watched
+    from assets_core.cli.session import Speller
     from assets_core.execute.result import RunResult
     from assets_core.partitions import KeySpace
     from assets_core.plan import Plan
@@ -46,16 +46,17 @@ def print_summary(
     result: RunResult,
     watched: Watched,
     again: Again,
+    spell: Speller,
 ) -> None:
     """The whole summary of a run."""
     _print_title(screen, result)
     _print_counts(screen, result, watched)
-    _print_rejected(screen, watched)
+    _print_rejected(screen, watched, spell)
     _print_warnings(screen, plan, watched)
     if result.failures:
-        _print_failures(screen, project, plan, result, again)
+        _print_failures(screen, project, plan, result, again, spell)
     if result.blocked:
-        _print_blocked(screen, plan, result)
+        _print_blocked(screen, plan, result, spell)
     if not result.ok and result.resume:
         screen.line()
         screen.line(f"Resume with: {screen.paint(result.resume, 'bold')}")
@@ -86,9 +87,9 @@ def _number(name: str, n: int) -> Cell:
     return (count(n), _COUNT_STYLES.get(name, "")) if n else ("·", "dim")
 
 
-def _print_rejected(screen: Screen, watched: Watched) -> None:
+def _print_rejected(screen: Screen, watched: Watched, spell: Speller) -> None:
     for asset, n in watched.rejected.items():
-        text = f"{count(n, 'row')} of {asset} set aside; see: assets rejects {shlex.quote(asset)}"
+        text = f"{count(n, 'row')} of {asset} set aside; see: {spell('rejects', asset)}"
         screen.line(text, "yellow")
 
 
@@ -146,7 +147,12 @@ def told_failures(
 
 
 def _print_failures(
-    screen: Screen, project: Project, plan: Plan, result: RunResult, again: Again
+    screen: Screen,
+    project: Project,
+    plan: Plan,
+    result: RunResult,
+    again: Again,
+    spell: Speller,
 ) -> None:
     groups = failure_groups(project, plan, result)
     log = project.run_log(result.run_id)
@@ -156,14 +162,14 @@ def _print_failures(
         print_group(screen, group, with_traceback=i < _TRACEBACKS)
         first = group.first
         if next(log.read(first.asset, first.partition), None) is not None:
-            words = ["assets", "logs", result.run_id, first.asset, first.partition]
-            screen.line(f"    {screen.paint('what it printed:', 'dim')} {shlex.join(words)}")
+            line = spell("logs", result.run_id, first.asset, first.partition)
+            screen.line(f"    {screen.paint('what it printed:', 'dim')} {line}")
         retry = again(group, plan)
         if retry:
             screen.line(f"    {screen.paint('retry just this:', 'dim')} {retry}")
     if len(groups) > _MOST_GROUPS:
         more = count(len(groups) - _MOST_GROUPS, "more kind")
-        screen.line(f"  and {more} of errors; see: assets runs {result.run_id}")
+        screen.line(f"  and {more} of errors; see: {spell('runs', result.run_id)}")
 
 
 def print_group(screen: Screen, group: FailureGroup, *, with_traceback: bool = True) -> None:
@@ -195,7 +201,7 @@ def _tracebacks(attempts: Iterable[Attempt]) -> dict[tuple[str, str], str]:
 # Blocked
 
 
-def _print_blocked(screen: Screen, plan: Plan, result: RunResult) -> None:
+def _print_blocked(screen: Screen, plan: Plan, result: RunResult, spell: Speller) -> None:
     by_reason: dict[tuple[str, str], list[str]] = {}
     for asset, partition, reason in result.blocked:
         by_reason.setdefault((asset, reason), []).append(partition)
@@ -206,11 +212,11 @@ def _print_blocked(screen: Screen, plan: Plan, result: RunResult) -> None:
         screen.line(f"  {screen.paint(_where(plan, group), 'bold')}  {first_line(group.text, 200)}")
     if len(groups) > _MOST_GROUPS:
         screen.line(f"  and {sum(len(g.partitions) for g in groups[_MOST_GROUPS:]):,} more")
-    for line in helping_commands(plan):
+    for line in helping_commands(plan, spell):
         screen.line(f"  {line}")
 
 
-def helping_commands(plan: Plan) -> list[str]:
+def helping_commands(plan: Plan, spell: Speller) -> list[str]:
     """What would unblock what waits for upstream partitions outside the selection."""
     missing = _missing(plan)
     lines = []
@@ -219,7 +225,7 @@ def helping_commands(plan: Plan) -> list[str]:
         if plan.graph.assets[asset].kind == "source":
             lines.append(f"Not there (yet): source {asset}, {ranges(ordinals, space)}")
         else:
-            lines.append(f"Build it with: {_build_command(plan, asset, ordinals)}")
+            lines.append(f"Build it with: {_build_command(plan, asset, ordinals, spell)}")
     more = len(lines) - _HELPS
     return [*lines[:_HELPS], *([f"and {count(more, 'more asset')}"] if more > 0 else [])]
 
@@ -258,15 +264,13 @@ def _corners(space: KeySpace, ordinals: np.ndarray) -> tuple[int, int]:
     return first, last
 
 
-def _build_command(plan: Plan, asset: str, ordinals: np.ndarray) -> str:
+def _build_command(plan: Plan, asset: str, ordinals: np.ndarray, spell: Speller) -> str:
     space = plan.facts.spaces[asset]
-    words = ["assets", "materialize", f"+{asset}"]
-    if plan.environment != "prod":
-        words += ["--environment", plan.environment]
+    words = ["materialize", f"+{asset}"]
     first, last = map(space.key, _corners(space, ordinals))
     if plan.graph.assets[asset].partitions.dimensions:
         one = first == last
         words += ["--partition", first] if one else ["--partitions", f"{first}..{last}"]
     else:
         words.append("--yes")
-    return shlex.join(words)
+    return spell(*words)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from cli.shop import Command, process, write_project
+
+DAY = ("--partition", "2024-01-01")
 
 
 @pytest.mark.parametrize(
@@ -116,3 +119,27 @@ def test_an_empty_selection_is_not_taken_for_nothing_to_do(
     outcome = assets("materialize", nothing, "--yes")
     assert (outcome.code, outcome.out) == (2, "")
     assert "An empty selection of assets." in outcome.err
+
+
+def test_what_is_told_to_be_run_next_is_of_the_same_environment(
+    shop: Path, assets: Command
+) -> None:
+    built = assets("-e", "dev", "materialize", "orders", *DAY)
+    assert "see: assets rejects orders --environment dev\n" in built.out
+    assert "1 row set aside" in assets("rejects", "orders", "--environment", "dev").out
+    blocked = assets("-e", "dev", "materialize", "trend", *DAY)
+    assert "materialize +totals --partition 2024-01-01 --environment dev\n" in blocked.out
+    for path in (shop / "data").rglob("*.pq"):
+        path.unlink()
+    again = "materialize orders --partition 2024-01-01 --force --environment dev"
+    assert f"Build it again with: assets {again}\n" in assets("repair", "--verify", "-e", "dev").out
+    assert assets(*again.split()).code == 0
+
+
+def test_a_backfill_that_failed_is_retried_in_its_environment(shop: Path, assets: Command) -> None:
+    (shop / "fail-2024-01-01").touch()
+    told = assets("backfill", "+totals", *DAY, "-e", "dev").out
+    (line,) = re.findall("Only what failed: assets (.*)", told)
+    assert line.endswith(" --environment dev")
+    (shop / "fail-2024-01-01").unlink()
+    assert assets(*line.split()).code == 0

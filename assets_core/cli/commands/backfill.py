@@ -15,11 +15,13 @@ from assets_core.cli.completing import complete_selection
 from assets_core.cli.screen import Cell, Screen, print_json, results, stderr, stdout
 from assets_core.cli.session import (
     SHARED,
+    Speller,
     fail_unseen,
     line_of,
     project,
     say_code_warnings,
     say_recovered,
+    speller,
 )
 from assets_core.errors import UsageError
 from assets_core.observe.format import count, human_time
@@ -164,7 +166,7 @@ def backfill(
         )
         if not as_json:
             stdout().line(f"Backfill {one.id}: {count(one.total, 'asset partition')}")
-        code = _proceed(loaded, one, made, command, jobs=jobs, as_json=as_json)
+        code = _proceed(loaded, one, made, command, speller(ctx), jobs=jobs, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -226,7 +228,7 @@ def _act(
         change = backfills.pause if action == "pause" else backfills.cancel
         backfill_id = change(backfill_id).id
     if action in ("show", "pause", "cancel"):
-        _show(backfills.progress(backfill_id), as_json)
+        _show(backfills.progress(backfill_id), speller(ctx), as_json)
         return
     one = backfills.get(backfill_id)
     changed = backfills.changed(one)
@@ -246,7 +248,16 @@ def _act(
         return
     command = line_of(ctx, f"backfill {action} {one.id}", [("--jobs", jobs)])
     raise typer.Exit(
-        _proceed(loaded, one, made, command, failed_only=failed_only, jobs=jobs, as_json=as_json)
+        _proceed(
+            loaded,
+            one,
+            made,
+            command,
+            speller(ctx),
+            failed_only=failed_only,
+            jobs=jobs,
+            as_json=as_json,
+        )
     )
 
 
@@ -255,6 +266,7 @@ def _proceed(
     one: Backfill,
     made: Plan,
     command: str,
+    spell: Speller,
     *,
     failed_only: bool = False,
     jobs: int | None,
@@ -274,13 +286,13 @@ def _proceed(
         )
     now = loaded.backfills.progress(one.id)
     if as_json:
-        retry = f"assets backfill retry-failed {one.id}"
+        retry = spell("backfill", "retry-failed", one.id)
         groups = told_failures(loaded, made, result, lambda *_: retry)
         print_json({**now.to_dict(), "run": {**result.to_dict(), "failure_groups": groups}})
     elif result.run_id:
         # What failed of a backfill is retried together; its own last lines say how.
-        print_summary(stdout(), loaded, made, result, watched, lambda *_: "")
-        _print_progress(stdout(), now)
+        print_summary(stdout(), loaded, made, result, watched, lambda *_: "", spell)
+        _print_progress(stdout(), now, spell)
     return result.exit_code
 
 
@@ -323,7 +335,7 @@ def _selection(one: Progress) -> str:
     return " ".join([*words, told["reprocess"]])
 
 
-def _show(one: Progress, as_json: bool) -> None:
+def _show(one: Progress, spell: Speller, as_json: bool) -> None:
     if as_json:
         print_json(one.to_dict())
         return
@@ -339,15 +351,14 @@ def _show(one: Progress, as_json: bool) -> None:
         for name, (total, done, failed) in one.by_asset.items()
     ]
     screen.table(["asset", "done", "left", "failed"], rows, right=range(1, 4), indent=2)
-    _print_progress(screen, one)
+    _print_progress(screen, one, spell)
 
 
-def _print_progress(screen: Screen, one: Progress) -> None:
+def _print_progress(screen: Screen, one: Progress, spell: Speller) -> None:
     screen.line(one.title)
     if one.state in ("paused", "interrupted", "failed"):
-        screen.line(
-            f"Go on with: {screen.paint(f'assets backfill resume {one.backfill.id}', 'bold')}"
-        )
+        resume = screen.paint(spell("backfill", "resume", one.backfill.id), "bold")
+        screen.line(f"Go on with: {resume}")
     if one.failed and one.state != "cancelled":
-        retry = screen.paint(f"assets backfill retry-failed {one.backfill.id}", "bold")
+        retry = screen.paint(spell("backfill", "retry-failed", one.backfill.id), "bold")
         screen.line(f"Only what failed: {retry}")

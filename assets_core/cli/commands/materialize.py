@@ -15,7 +15,15 @@ from assets_core.cli.asking import confirm
 from assets_core.cli.commands.plan import print_plan, told_as_json
 from assets_core.cli.completing import complete_run
 from assets_core.cli.screen import print_json, results, stderr, stdout
-from assets_core.cli.session import fail_unseen, line_of, project, say_code_warnings, say_recovered
+from assets_core.cli.session import (
+    Speller,
+    fail_unseen,
+    line_of,
+    project,
+    say_code_warnings,
+    say_recovered,
+    speller,
+)
 from assets_core.errors import UsageError
 from assets_core.observe.format import count
 
@@ -167,6 +175,7 @@ def materialize(
             command=command,
             resume=resume or "",
             as_json=as_json,
+            spell=speller(ctx),
         )
     raise typer.Exit(result.exit_code)
 
@@ -183,6 +192,7 @@ def _run(
     command: str,
     resume: str,
     as_json: bool,
+    spell: Speller,
 ) -> RunResult:
     """Execute the plan under a progress display, and print what came of it."""
     from assets_core.cli.progress import watching
@@ -207,7 +217,7 @@ def _run(
         groups = told_failures(loaded, made, result, again)
         print_json({**result.to_dict(), "failure_groups": groups})
     else:
-        print_summary(stdout(), loaded, made, result, watched, again)
+        print_summary(stdout(), loaded, made, result, watched, again, spell)
     return result
 
 

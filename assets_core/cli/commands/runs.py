@@ -14,7 +14,7 @@ from assets_core.cli import options
 from assets_core.cli.completing import complete_asset, complete_partition, complete_run
 from assets_core.cli.failing import safe
 from assets_core.cli.screen import Cell, Screen, print_json, stdout
-from assets_core.cli.session import line_of, project
+from assets_core.cli.session import line_of, project, speller
 from assets_core.cli.summary import key_ranges, print_group
 from assets_core.observe.failures import Failed, FailureGroup, group_alike, group_failures
 from assets_core.observe.format import (
@@ -199,7 +199,7 @@ def _print_failures(
     if len(groups) > _MOST_ERRORS:
         screen.line(f"  and {count(len(groups) - _MOST_ERRORS, 'more kind')} of errors")
     screen.line()
-    screen.line(f"What steps printed: assets logs {run.id}")
+    screen.line(f"What steps printed: {speller(ctx)('logs', run.id)}")
 
 
 def attempt_dict(attempt: Attempt) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated, Any
 
 import typer
 
 from assets_core.cli import options
 from assets_core.cli.screen import Screen, print_json, stdout
-from assets_core.cli.session import project, say_recovered
+from assets_core.cli.session import Speller, project, say_recovered, speller
 from assets_core.errors import AssetsError, DefinitionError
 from assets_core.observe.format import count, first_line, reference
 
@@ -42,7 +41,7 @@ def repair(
         if as_json:
             print_json(found)
         else:
-            _print_repair(stdout(), found, verify=verify, rebuild=rebuild)
+            _print_repair(stdout(), found, speller(ctx), verify=verify, rebuild=rebuild)
     if found["damaged"]:
         raise typer.Exit(1)
 
@@ -72,7 +71,9 @@ def compact(
         stdout().line(f"{count(found['removed'], 'record')} {done}, {found['kept']:,} kept")
 
 
-def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuild: bool) -> None:
+def _print_repair(
+    screen: Screen, found: dict[str, Any], spell: Speller, *, verify: bool, rebuild: bool
+) -> None:
     if rebuild:
         screen.line(f"{count(found['recorded'], 'version')} recorded again")
     if found["unreadable"]:
@@ -87,7 +88,7 @@ def _print_repair(screen: Screen, found: dict[str, Any], *, verify: bool, rebuil
             f"{screen.paint('damaged', 'bold red')}  {where}  {first_line(damage['problem'])}"
         )
     for asset in dict.fromkeys(damage["asset"] for damage in found["damaged"]):
-        screen.line(f"Build it again with: {_build_again(asset, found['damaged'])}")
+        screen.line(f"Build it again with: {_build_again(asset, found['damaged'], spell)}")
 
 
 def _print_verified(screen: Screen, found: dict[str, Any]) -> None:
@@ -97,11 +98,11 @@ def _print_verified(screen: Screen, found: dict[str, Any]) -> None:
     )
 
 
-def _build_again(asset: str, damaged: list[dict[str, str]]) -> str:
+def _build_again(asset: str, damaged: list[dict[str, str]], spell: Speller) -> str:
     keys = [damage["partition"] for damage in damaged if damage["asset"] == asset]
-    words = ["assets", "materialize", asset]
+    words = ["materialize", asset]
     words += [word for key in keys for word in ("--partition", key)]
-    return shlex.join([*words, "--force"])
+    return spell(*words, "--force")
 
 
 def doctor(ctx: typer.Context, as_json: options.Json = False) -> None:
