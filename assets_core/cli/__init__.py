@@ -6,10 +6,12 @@ called, and rich only where something moves on a terminal.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from assets_core.cli.codes import READER_LEFT, STOPPED
@@ -49,6 +51,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001 - the last place where a bug can say what it is
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return _no_room(error)
         from assets_core.cli.failing import show_unforeseen
 
         show_unforeseen(error)
@@ -69,7 +73,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _never_fail_to_print() -> None:
-    """What a terminal's encoding lacks is escaped instead of raised about."""
+    """What a terminal's encoding lacks is escaped; what was closed reads and writes nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -82,10 +89,27 @@ def _flush(code: int) -> int:
         sys.stderr.flush()
     except BrokenPipeError:
         return _reader_left()
+    except OSError as error:
+        return _no_room(error)
     return code
 
 
 def _reader_left() -> int:
-    """``assets list | head`` has seen enough; Python's own flush at exit must not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """``assets list | head`` has seen enough."""
+    _give_up_stdout()
     return READER_LEFT
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What stores say of a full disk are errors of ours: these are stdout's."""
+
+
+def _no_room(error: OSError) -> int:
+    print(f"The output can't be written: {error.strerror}.", file=sys.stderr)
+    _give_up_stdout()
+    return 1
+
+
+def _give_up_stdout() -> None:
+    """Python's own flush at exit must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

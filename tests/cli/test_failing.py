@@ -96,3 +96,33 @@ def test_a_reader_that_leaves_early_is_no_error(shop: Path) -> None:
     )
     assert done.stderr == ""
     assert done.stdout in ("0\n", "141\n")  # it may have finished before
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_bug(closed: str, shop: Path) -> None:
+    assert _in_bash(shop, f"list {closed}") == (0, "")
+    code, err = _in_bash(shop, f"materialize {closed}")
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_output_that_finds_no_room_is_no_bug(shop: Path) -> None:
+    code, err = _in_bash(shop, "list --json > /dev/full")
+    assert (code, err) == (1, "The output can't be written: No space left on device.\n")
+    assert _in_bash(shop, "--help > /dev/full") == (code, err)
+
+
+def _in_bash(folder: Path, words: str) -> tuple[int, str]:
+    import subprocess
+
+    from cli.shop import command_line, environment
+
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(command_line())} {words}"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
