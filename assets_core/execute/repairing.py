@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from assets_core.errors import AssetsError, StorageError
+from assets_core.errors import AssetsError, CorruptDataError, MissingDataError, StorageError
 from assets_core.execute.recovery import expose, places_of
 
 if TYPE_CHECKING:
@@ -37,12 +37,30 @@ def repair(project: Project, *, verify: bool) -> dict[str, Any]:
                 if not problem:
                     verified += 1
                 else:
-                    damaged.append({"asset": name, "partition": fact.partition, "problem": problem})
+                    damaged.append(_damage(fact, problem))
         bad = {entry["partition"] for entry in damaged if entry["asset"] == name}
-        well = places_of(f for f in facts if f.partition not in bad)
-        exposed += expose(project.runtime, state, environment, well)
+        shown, gone = _expose(project, [f for f in facts if f.partition not in bad])
+        exposed += shown
+        damaged += gone
     swept = sum(_sweep_run(project, run.id) for run in state.runs(environment) if _ended(run))
     return {"exposed": exposed, "swept": swept, "verified": verified, "damaged": damaged}
+
+
+def _damage(fact: Any, problem: str) -> dict[str, str]:
+    return {"asset": fact.asset, "partition": fact.partition, "problem": problem}
+
+
+def _expose(project: Project, facts: Sequence[Any]) -> tuple[int, list[dict[str, str]]]:
+    """Bring the views of these in line: how many there are, and what is not there to be shown."""
+    try:
+        places = places_of(facts)
+        return expose(project.runtime, project.state, project.environment, places), []
+    except (MissingDataError, CorruptDataError) as error:
+        if len(facts) == 1:
+            return 0, [_damage(facts[0], str(error))]
+    half = len(facts) // 2  # one that is gone must not keep the others from being mended
+    (few, bad), (more, worse) = (_expose(project, f) for f in (facts[:half], facts[half:]))
+    return few + more, bad + worse
 
 
 def _ended(run: Any) -> bool:
@@ -75,6 +93,7 @@ def doctor(project: Project) -> list[dict[str, str]]:
         ("config", lambda: f"{len(project.config)} assets with a config model"),
         ("state store", lambda: _state(project)),
         ("runs", lambda: _runs(project)),
+        ("data", lambda: _data(project)),
     ]
     checks += [
         (f"io manager {name}", partial(_io, manager)) for name, manager in project.io.items()
@@ -134,6 +153,41 @@ def _runs(project: Project) -> str:
             hint="Run: assets repair",
         )
     return "no dead run"
+
+
+def _data(project: Project) -> str:
+    """The newest version of each asset is looked for; to read them all is for `repair`."""
+    newest = [
+        fact
+        for name, asset in project.graph.assets.items()
+        if asset.kind != "source"
+        for fact in project.state.materializations(project.environment, name, limit=1)
+    ]
+    gone = [fact.asset for fact in newest if not _is_there(project, fact)]
+    if gone:
+        more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+        raise StorageError(
+            f"The newest version is damaged or not there: {', '.join(gone[:_NAMED])}{more}",
+            hint="See what is damaged, and how to build it again: assets repair --verify",
+        )
+    return f"{len(newest)} of {len(project.graph.assets)} assets have some"
+
+
+_NAMED = 5
+
+
+def _is_there(project: Project, fact: Any) -> bool:
+    manager = project.io.get(fact.receipt.store)
+    if manager is None or fact.receipt.kind == "none":
+        return True  # it is not ours to look at
+    try:
+        if fact.receipt.kind == "file":
+            manager.path(fact.receipt)
+        else:
+            manager.open([fact.receipt]).close()
+    except StorageError:
+        return False
+    return True
 
 
 def _code(project: Project) -> str:

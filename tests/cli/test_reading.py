@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -296,8 +297,6 @@ def test_an_instant_without_a_zone_is_refused(shop: Path, assets: Command) -> No
 
 
 def test_repair_restores_a_folder_that_was_removed(built: Path, assets: Command) -> None:
-    import shutil
-
     shutil.rmtree(built / "data/orders/date=2024-01-01")
     assert assets("repair").code == 0
     assert list((built / "data/orders/date=2024-01-01").glob("*.parquet"))
@@ -323,9 +322,34 @@ def test_a_damaged_version_is_none_of_the_verified_ones(built: Path, assets: Com
     assert (found["verified"], len(found["damaged"])) == (8, 1)
 
 
-def test_a_lost_state_store_is_made_out_of_the_data(built: Path, assets: Command) -> None:
-    import shutil
+def test_repair_mends_what_it_can_and_tells_what_is_gone(built: Path, assets: Command) -> None:
+    (file,) = (built / "data/.versions/orders").glob("2024-01-01*[!s].pq")
+    file.unlink()
+    for view in (built / "data").glob("*/date=*"):
+        shutil.rmtree(view)
+    found = assets("repair", "--json")
+    assert found.code == 1
+    assert [(d["asset"], d["partition"]) for d in found.json["damaged"]] == [
+        ("orders", "2024-01-01")
+    ]
+    assert found.json["exposed"] == 8
+    assert len(list((built / "data").glob("*/date=*"))) == 8
+    again = assets("repair").out.splitlines()[-1].removeprefix("Build it again with: assets ")
+    assert assets(*again.split()).code == 0
+    assert assets("repair").code == 0
 
+
+@pytest.mark.parametrize("gone", ["data", "data/.versions/orders"])
+def test_doctor_misses_data_that_is_gone(built: Path, assets: Command, gone: str) -> None:
+    shutil.rmtree(built / gone)
+    outcome = assets("doctor")
+    assert outcome.code == 1
+    assert "orders" in next(line for line in outcome.out.splitlines() if " data: " in line)
+    assert "assets repair" in outcome.out
+    assert "All is well" not in outcome.out
+
+
+def test_a_lost_state_store_is_made_out_of_the_data(built: Path, assets: Command) -> None:
     shutil.rmtree(built / ".assets")
     assert "9 versions recorded again" in assets("repair", "--rebuild").out
     assert assets("plan", "+trend", "--json").json["must"] == 0
