@@ -136,7 +136,7 @@ class Project:
         """
         from assets_core.loading import gather, parsed_queries
 
-        found = find(Path(root or ".").resolve())
+        found = find(_folder(root))
         given = {"module": module, "state": state, "environment": environment}
         settings = load_settings(found, given=given)
         definitions, wrong = gather(settings.module, found.root)
@@ -929,7 +929,25 @@ def _aware(moment: datetime) -> datetime:
         raise UsageError(
             "now= has no time zone.", hint="Give an aware datetime, such as datetime.now(UTC)."
         )
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise UsageError(f"now={moment.isoformat()} lies outside the calendar in UTC.") from None
+
+
+def _folder(root: str | Path | None) -> Path:
+    """The folder to begin at, which is there."""
+    try:
+        found = Path(root or ".").resolve()
+    except FileNotFoundError:
+        raise UsageError(
+            "The working directory is not there any more.", hint="Go to the project's folder."
+        ) from None
+    if not found.is_dir():
+        raise UsageError(
+            f"There is no folder {str(root)!r}.", hint="Make it, or name the project's folder."
+        )
+    return found
 
 
 def command_of(select: Select, partitions: Any, force: bool, include_open: bool) -> str:
