@@ -69,7 +69,9 @@ def parsed_queries(folder: Path) -> Iterator[None]:
     """
     path = folder / _PARSED
     with suppress(OSError, ValueError):
-        remember_tables(json.loads(path.read_text(encoding="utf-8")))
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        items = kept.items() if isinstance(kept, dict) else ()
+        remember_tables({key: tables for key, tables in items if isinstance(tables, list)})
     before = known_tables()
     yield
     after = known_tables()

@@ -195,6 +195,15 @@ def _lines(head: Mapping[str, Any], entries: list[tuple[int, str, str]]) -> str:
     )
 
 
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line that was kept; None for one that a crash of the machine left damaged."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and "asset" in entry else None
+
+
 def _shared_by(entry: dict[str, Any], attempts: dict[str, int], partition: str | None) -> bool:
     """Fill in whose line of a shared call it is; False when the partition was not in the call."""
     keys = list(attempts)
@@ -244,7 +253,7 @@ class RunLog:
     ) -> Iterator[dict[str, Any]]:
         """The kept lines of a run, an asset or an asset partition, in order."""
         try:
-            stream = self.path.open(encoding="utf-8")
+            stream = self.path.open(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return
         calls: dict[str, dict[str, int]] = {}
@@ -252,8 +261,8 @@ class RunLog:
             for line in stream:
                 if not line.endswith("\n"):
                     return  # cut off by a crash
-                entry: dict[str, Any] = json.loads(line)
-                if asset not in (None, entry["asset"]):
+                entry = _entry(line)
+                if entry is None or asset not in (None, entry["asset"]):
                     continue
                 if "attempts" in entry:
                     calls[entry["call"]] = entry["attempts"]
