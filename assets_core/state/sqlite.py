@@ -129,7 +129,8 @@ _KINDS: tuple[tuple[tuple[str, ...], type[StateError], str, str], ...] = (
         ("SQLITE_NOTADB", "SQLITE_CORRUPT"),
         StateError,
         "The state store is damaged, or is not a database.",
-        "Restore it from a backup, or move it away and rebuild it from the data.",
+        "Restore it from a backup; or move it and its -wal file away, and have it made again from "
+        "the data: assets repair --rebuild",
     ),
     (
         # A database that is read needs room too, for the index of its log.
