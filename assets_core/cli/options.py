@@ -17,6 +17,9 @@ from assets_core.cli.completing import (
 )
 from assets_core.errors import UsageError
 
+MOST = 1_000_000_000
+"""No number that is asked for is larger; a store's own integers end somewhere above."""
+
 AssetName = Annotated[
     str,
     typer.Argument(metavar="ASSET", help="The asset's name.", autocompletion=complete_asset),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -143,3 +144,67 @@ def test_a_backfill_that_failed_is_retried_in_its_environment(shop: Path, assets
     assert line.endswith(" --environment dev")
     (shop / "fail-2024-01-01").unlink()
     assert assets(*line.split()).code == 0
+
+
+HUGE = "99999999999999999999"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("runs", "-n", HUGE),
+        ("history", "orders", "-n", HUGE),
+        ("rejects", "orders", "-n", HUGE),
+        ("compact", "--keep-last", HUGE),
+        ("backfill", "orders", *DAY, "--priority", HUGE),
+        ("backfill", "orders", *DAY, "--priority", f"-{HUGE}"),
+        ("backfill", "orders", *DAY, "--max-failures", HUGE),
+        ("freshness", "--now", "0001-01-01T00:00:00+14:00"),
+        ("freshness", "--now", "9999-12-31T23:59:59-14:00"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_and_times_beyond_all_measure_are_refused(
+    line: tuple[str, ...], built: Path, assets: Command
+) -> None:
+    outcome = assets(*line)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Traceback" not in outcome.err
+
+
+def test_a_root_that_is_no_folder_is_refused_and_not_made(shop: Path, assets: Command) -> None:
+    for root in ("elsewhere", "definitions/__init__.py"):
+        outcome = assets("status", "--root", root)
+        assert outcome.code == 2
+        assert "There is no folder" in outcome.err
+    assert not (shop / "elsewhere").exists()
+
+
+def test_a_working_directory_that_was_removed_is_told(folder: Path, assets: Command) -> None:
+    (folder / "gone").mkdir()
+    os.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    outcome = assets("list")
+    os.chdir(folder)
+    assert outcome.code == 2
+    assert "The working directory is not there any more." in outcome.err
+
+
+def test_a_cache_that_holds_something_else_is_made_again(shop: Path, assets: Command) -> None:
+    (shop / ".assets").mkdir()
+    for text in ("[]", '{"a": 3}', "3", "{"):
+        (shop / ".assets/parsed-sql.json").write_text(text)
+        assert assets("list").code == 0
+
+
+def test_lines_of_a_log_that_a_power_cut_damaged_are_left_out(built: Path, assets: Command) -> None:
+    (path,) = (built / ".assets/logs").iterdir()
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, b"\x00" * 40 + b"\n", b'{"as', b"\xff\n", b"3\n", *rest]))
+    found = assets("logs", "latest", "--json").json["lines"]
+    assert len(found) == 1 + len(rest)
+
+
+def test_a_damaged_store_says_how_it_is_made_again(built: Path, assets: Command) -> None:
+    (built / ".assets/state.db").write_bytes(b"no database" * 500)
+    assert "assets repair --rebuild" in assets("status").err

@@ -85,13 +85,25 @@ def backfill(
     ] = Order.oldest,
     jobs: options.Jobs = None,
     priority: Annotated[
-        int, typer.Option("--priority", help="Other runs have 0; whoever is higher goes first.")
+        int,
+        typer.Option(
+            "--priority",
+            min=-options.MOST,
+            max=options.MOST,
+            help="Other runs have 0; whoever is higher goes first.",
+        ),
     ] = -10,
     pin_code: Annotated[
         bool, typer.Option("--pin-code", help="Refuse to go on once the code has changed.")
     ] = False,
     max_failures: Annotated[
-        int, typer.Option("--max-failures", min=0, help="So many failed steps stop it; 0: none do.")
+        int,
+        typer.Option(
+            "--max-failures",
+            min=0,
+            max=options.MOST,
+            help="So many failed steps stop it; 0: none do.",
+        ),
     ] = 0,
     max_cost: Annotated[
         str,

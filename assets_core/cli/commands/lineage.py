@@ -56,7 +56,10 @@ def history(
     reference: options.Reference,
     partition: options.OnePartition = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many, newest first.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=options.MOST, metavar="N", help="How many, newest first."
+        ),
     ] = 50,
     as_json: options.Json = False,
 ) -> None:
@@ -75,7 +78,10 @@ def rejects(
     reference: options.Reference,
     partition: options.OnePartition = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many rows to print.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=options.MOST, metavar="N", help="How many rows to print."
+        ),
     ] = 50,
     as_json: options.Json = False,
 ) -> None:

@@ -56,7 +56,10 @@ def runs(
     ctx: typer.Context,
     run: _RunId = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many, newest first.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=options.MOST, metavar="N", help="How many, newest first."
+        ),
     ] = 20,
     as_json: options.Json = False,
 ) -> None:

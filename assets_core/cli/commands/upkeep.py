@@ -52,7 +52,10 @@ def compact(
         str, typer.Option("--keep", help="Records superseded longer ago than this can go.")
     ] = "90d",
     keep_last: Annotated[
-        int, typer.Option("--keep-last", min=1, help="So many records of each partition stay.")
+        int,
+        typer.Option(
+            "--keep-last", min=1, max=options.MOST, help="So many records of each partition stay."
+        ),
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
     as_json: options.Json = False,
