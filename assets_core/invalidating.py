@@ -17,7 +17,7 @@ from assets_core.backfills import user_name
 from assets_core.contracts import Invalidate, StateStore
 from assets_core.errors import UsageError
 from assets_core.graph import Graph, Op
-from assets_core.observe.format import count, key_pairs, ranges
+from assets_core.observe.format import count, key_pairs, one_line, ranges
 from assets_core.partitions import KeySpace, PartitionSelection, to_ranges
 from assets_core.records import Invalidation
 from assets_core.staleness import Facts, Wiring
@@ -101,7 +101,7 @@ class Invalidated:
 
 def checked_reason(reason: str) -> str:
     """A reason in one line. Raises UsageError for none, or a very long one."""
-    found = " ".join(reason.split())
+    found = one_line(reason)
     if not found:
         raise UsageError(
             "An invalidation needs a reason: whoever rebuilds will read it.",
@@ -242,7 +242,7 @@ def invalidate(
     marks, missing = find_marks(
         project.graph, facts, wiring, chosen, selection, downstream=downstream
     )
-    found = Invalidated(why, " ".join(by.split()) or user_name(), marks, missing)
+    found = Invalidated(why, one_line(by) or user_name(), marks, missing)
     if not dry_run:
         at = time.time_ns() // 1000
         record(project.state, project.environment, marks, found.reason, found.by, at)

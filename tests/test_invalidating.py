@@ -562,3 +562,8 @@ def test_a_kill_leaves_a_mark_of_all_assets_or_of_none(tmp_path: Path, more: int
     store.transact([Publish(fact("a0"), lease=False)])
     assert store.check() == []
     store.close()
+
+
+def test_neither_reason_nor_name_can_repaint_a_terminal(world: World) -> None:
+    found = world.invalidate("raw", reason="bad\n \x1b[2Jwords", by="\x1b[1mbob")
+    assert (found.by, found.reason) == ("bob", "bad words")
