@@ -131,7 +131,7 @@ class Graph:
         """
         if expressions is None:
             return self.order
-        texts = [expressions] if isinstance(expressions, str) else list(expressions)
+        texts = _texts(expressions)
         terms = [term.strip() for text in texts for term in text.split(",") if term.strip()]
         if texts and not terms:
             raise UsageError(
@@ -200,6 +200,17 @@ class Graph:
                 f"No asset has {attribute} {value!r}.", hint=_did_you_mean(value, known)
             )
         return names
+
+
+def _texts(expressions: str | Iterable[str]) -> list[str]:
+    found = [expressions] if isinstance(expressions, str) else expressions
+    if isinstance(found, Iterable):
+        texts = list(found)
+        if all(isinstance(text, str) for text in texts):
+            return texts
+    raise UsageError(
+        f"{expressions!r:.60} selects no assets.", hint="Name them: 'orders', ['a', 'b+']."
+    )
 
 
 def _reach(start: str, step: Callable[[str], Iterable[str]], depth: int | None) -> set[str]:

@@ -50,6 +50,10 @@ Partitions = "str | Sequence[str] | PartitionSelection | None"
 
 _LOOKS = 8
 
+EXECUTORS = ("thread", "process")
+
+_NOTHING_SAID = (None, None, False, False, None)
+
 FOLDER = ".assets"
 """The project's own folder: the state store and the runs' logs."""
 
@@ -104,6 +108,11 @@ class Project:
 
         Raises DefinitionError with every problem of the definitions.
         """
+        if not isinstance(definitions, Definitions):
+            raise UsageError(
+                f"Project(…) takes Definitions, not {definitions!r:.60}.",
+                hint="Write Project(Definitions([orders, …])), or Project.load('definitions').",
+            )
         self.root = Path(root).resolve()
         given = {"state": state, "environment": environment}
         if settings is None:
@@ -543,6 +552,13 @@ class Project:
 
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs={jobs} can't run anything.", hint="At least 1.")
+        if executor not in (None, *EXECUTORS):
+            raise UsageError(f"executor={executor!r} is none.", hint=f"One of {EXECUTORS}.")
+        if plan is not None and (select, partitions, force, include_open, now) != _NOTHING_SAID:
+            raise UsageError(
+                "plan= says what runs: no selection, force, include_open or now= goes with it.",
+                hint="Select when the plan is made: project.plan(select, partitions)",
+            )
         # An empty plan is false, and still a plan.
         made = (
             plan
@@ -608,6 +624,8 @@ class Project:
         from assets_core.reading import load
 
         name, wanted = _split_reference(_name(asset), partition)
+        if wanted is not None and partitions is not None:
+            raise UsageError(f"The partition is given twice: {wanted!r} and {partitions!r}.")
         return load(self, name, wanted if wanted is not None else partitions, as_)
 
     def rejects(self, asset: str | Asset, partition: str | None = None) -> Any:
@@ -925,9 +943,10 @@ def _newest(space: KeySpace) -> str:
 
 
 def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise UsageError(
-            "now= has no time zone.", hint="Give an aware datetime, such as datetime.now(UTC)."
+            "now= is no time with a zone.",
+            hint="Give an aware datetime, such as datetime.now(UTC).",
         )
     try:
         return moment.astimezone(UTC)

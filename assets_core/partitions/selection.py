@@ -379,13 +379,22 @@ def parse_selection(texts: str | Sequence[str] | PartitionSelection) -> Partitio
     """
     if isinstance(texts, PartitionSelection):
         return texts
-    found = tuple(_text(text) for text in ([texts] if isinstance(texts, str) else texts))
+    given: Iterable[object] = [texts] if isinstance(texts, str) else _several(texts)
+    found = tuple(_text(text) for text in given)
     if not found:
         raise PartitionError("An empty selection of partitions.", hint="Write '2024-01-01'.")
     return PartitionSelection(found)
 
 
-def _text(text: str) -> Text:
+def _several(texts: object) -> Iterable[object]:
+    return texts if isinstance(texts, Iterable) else [texts]
+
+
+def _text(text: object) -> Text:
+    if not isinstance(text, str):
+        raise PartitionError(
+            f"{text!r:.60} selects no partitions: it is not text.", hint="Write '2024-01-01'."
+        )
     items = [visible(item.strip()) for item in text.split(",") if item.strip()]
     if not text.strip():
         raise PartitionError("An empty selection of partitions.", hint="Write '2024-01-01'.")
