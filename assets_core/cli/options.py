@@ -103,7 +103,7 @@ Jobs = Annotated[
         min=1,
         max=1024,
         metavar="N",
-        help="How many steps run at a time [default: one per processor].",
+        help="How many steps run at a time [default: one per processor, 8 at most].",
         show_default=False,
     ),
 ]
