@@ -48,7 +48,7 @@ def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> 
     if windows := _windows(asset.partitions):
         extra["windows"] = windows
     if config is not None:
-        extra["config"] = {name: getattr(config, name) for name in type(config).model_fields}
+        extra["config"] = _values(config)
     return prints.of(
         asset.function,
         version=asset.version,
@@ -56,6 +56,12 @@ def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> 
         libraries=asset.libraries,
         sql=asset.sql or None,
     )
+
+
+def _values(config: Any) -> dict[str, Any]:
+    """A config model's values, with those that it takes beyond its fields."""
+    fields = {name: getattr(config, name) for name in type(config).model_fields}
+    return {**fields, **(config.model_extra or {})}
 
 
 def _windows(definition: PartitionsDefinition) -> dict[str, object]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from assets_core import checks
 from assets_core.asset import (
@@ -658,6 +658,22 @@ def test_resources_and_config_reach_the_function(make: MakeProject) -> None:
     assert step.reasons[0].kind == "config changed"
     project.materialize()
     assert project.load("scaled")["v"].to_pylist() == [50]
+
+
+def test_config_beyond_a_models_fields_counts_as_well(make: MakeProject) -> None:
+    class Loose(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+    @asset
+    def scaled(loose: Loose) -> pa.Table:
+        return pa.table({"v": [(loose.model_extra or {})["factor"]]})
+
+    make(scaled, config={"scaled": {"factor": 2}}).materialize()
+    project = make(scaled, config={"scaled": {"factor": 5}})
+    (step,) = project.plan().steps()
+    assert step.reasons[0].detail == "config factor changed"
+    project.materialize()
+    assert project.load("scaled")["v"].to_pylist() == [5]
 
 
 def test_config_that_does_not_fit_is_refused_before_anything_runs(make: MakeProject) -> None:
