@@ -19,23 +19,28 @@ def code_versions(
 ) -> dict[str, CodeVersion]:
     """The current code version of every asset."""
     prints = Fingerprints((str(root),))
+    own = {name: config.get(graph.op_of[name].name) for name in graph.assets}
     return {
-        name: _of_source(prints, asset)
+        name: _of_source(prints, asset, own[name])
         if asset.kind == "source"
-        else _of(prints, asset, config.get(graph.op_of[name].name), io[asset.io])
+        else _of(prints, asset, own[name], io[asset.io])
         for name, asset in graph.assets.items()
     }
 
 
-def _of_source(prints: Fingerprints, source: Asset) -> CodeVersion:
+def _of_source(prints: Fingerprints, source: Asset, config: Any) -> CodeVersion:
     """What a token stands for; a source that is looked at whole each time needs none.
 
     It makes nothing stale: what other code sees is told by the content.
     """
     asked = {"token": source.token, "observe_range": source.observe_range}
-    extra = {name: prints.of(function).hex for name, function in asked.items() if function}
+    extra: dict[str, object] = {
+        n: prints.of(function).hex for n, function in asked.items() if function
+    }
     if not extra:
         return CodeVersion(hexdigest("source"))
+    if config is not None:
+        extra["config"] = _values(config)
     return prints.of(
         source.function, version=source.version, extra=extra, libraries=source.libraries
     )

@@ -880,6 +880,24 @@ def test_a_token_that_has_not_moved_spares_the_content(make: MakeProject) -> Non
     assert len(calls) == 2
 
 
+def test_a_token_says_nothing_of_what_other_config_sees(make: MakeProject) -> None:
+    class Place(BaseModel):
+        number: int = 1
+
+    @source(token=lambda: "same")
+    def table(place: Place) -> pa.Table:
+        return pa.table({"v": [place.number]})
+
+    @asset
+    def copy(table: pa.Table) -> pa.Table:
+        return table
+
+    make(table, copy).materialize()
+    project = make(table, copy, config={"table": {"number": 2}})
+    assert project.materialize().counts["done"] == 1
+    assert project.load("copy")["v"].to_pylist() == [2]
+
+
 def test_loading_what_is_not_there_says_how_to_build_it(make: MakeProject) -> None:
     with pytest.raises(MissingDataError, match="assets materialize --select numbers"):
         make(numbers()).load("numbers", "2024-01-01")
