@@ -327,6 +327,38 @@ def test_rejected_rows_land_beside_the_partition_with_their_reason(make: MakePro
     ]
 
 
+def test_rows_rejected_by_what_returns_no_data_fail_the_step(make: MakeProject) -> None:
+    @asset
+    def written(context: Context) -> None:
+        context.reject(ONE, "bad")
+
+    assert "nothing to keep them beside" in make(written).materialize().failures[0].error
+
+
+@pytest.mark.parametrize("together", [{}, {"batch": True, "partition_column": "day"}])
+def test_rows_rejected_of_a_stranger_fail_the_step(make: MakeProject, together: Any) -> None:
+    @asset(partitions=daily("2024-01-01", end="2024-01-03"), **together)
+    def made(context: Context) -> pa.Table:
+        context.reject(ONE, "bad", asset="somebody")
+        return pa.table({"day": [partition.key for partition in context.partitions or ()]})
+
+    assert "'somebody'" in make(made).materialize(now=NOW).failures[0].error
+
+
+def test_rows_rejected_of_an_output_that_is_written_already_fail_the_step(
+    make: MakeProject,
+) -> None:
+    @multi_asset(["first", "second"])
+    def split(context: Context) -> dict[str, Any]:
+        def rows() -> Iterator[pa.Table]:
+            yield ONE
+            context.reject(ONE, "bad")
+
+        return {"first": ONE, "second": rows()}
+
+    assert "'first'" in make(split).materialize().failures[0].error
+
+
 @pytest.mark.parametrize("store", [ParquetFiles, DuckDBTables, Memory])
 def test_rejected_rows_of_different_types_come_as_text(make: MakeProject, store: Any) -> None:
     @asset(partitions=DAYS)

@@ -31,6 +31,7 @@ from assets_core.execute.step import (
     count_rejects,
     judge,
     plain_metadata,
+    refuse_unkept,
     run_step,
     scan,
     users_errors,
@@ -142,6 +143,7 @@ def _make_all(
             maker = _RangeMaker(runtime, runtime.graph.assets[name], task, partitions, context)
             staged.append((maker.manager, maker.stage(value)))
             maker.audit(staged[-1][1], each)
+        refuse_unkept(runtime.graph.op_of[task.op], context)
     except BaseException:
         for manager, leftovers in staged:
             bulk.discard_many(manager, leftovers)

@@ -216,6 +216,7 @@ def _make_all(
         for name, value in results.items():
             maker = _Maker(runtime, runtime.graph.assets[name], task, context, staged.append)
             outcome.made[name] = maker.make(value, op)
+        refuse_unkept(op, context)
     except BaseException:
         for manager, leftover in staged:
             # The first error is what matters; a store that is in trouble is swept later.
@@ -299,6 +300,20 @@ class _Maker:
         reach("audit.done")
         judge(asset, partition, outcomes)
         return Made(staged, version, text, outcomes)
+
+
+def refuse_unkept(op: Op, context: Context) -> None:
+    """Refuse rejected rows that no output took along; they would be lost."""
+    for name, tables in context.rejected.items():
+        raise OutputError(
+            f"Rows were rejected of {name!r}, which has nothing to keep them beside.",
+            facts={
+                "made here": ", ".join(op.outputs),
+                "rejected": f"{sum(len(table) for table in tables):,} rows",
+            },
+            hint="Reject rows of an asset that this function returns data for, and before that "
+            "data has been written.",
+        )
 
 
 def count_rejects(asset: Asset, partition: Partition, rows: pa.Table, kept: int) -> None:
