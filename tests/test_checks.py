@@ -793,6 +793,13 @@ def test_no_rows_are_queried_like_any():
 # ------------------------------------------------------------------ functions
 
 
+def test_an_exit_is_a_failed_check():
+    def leaves(rows):
+        sys.exit("enough")
+
+    assert run(check(leaves), column([1])).message.startswith("SystemExit: enough")
+
+
 @pytest.mark.parametrize("how", ["held", "read again"])
 @pytest.mark.parametrize("kind", [pa.Table, pa.RecordBatchReader, pl.DataFrame, pd.DataFrame])
 def test_a_function_gets_the_rows_as_what_it_asks_for(kind, how, monkeypatch):

@@ -912,6 +912,21 @@ def test_a_token_that_has_not_moved_spares_the_content(make: MakeProject) -> Non
     assert len(calls) == 2
 
 
+def test_an_exit_in_a_source_concerns_that_partition_alone(make: MakeProject) -> None:
+    @source(partitions=DAYS)
+    def table(partition: Partition) -> pa.Table:
+        if partition.key == "2024-01-02":
+            raise SystemExit("enough")
+        return ONE
+
+    @asset(partitions=DAYS)
+    def copy(table: pa.Table) -> pa.Table:
+        return table
+
+    result = make(table, copy).materialize(now=NOW)
+    assert (result.counts["done"], result.counts["blocked"]) == (2, 1)
+
+
 def test_a_token_says_nothing_of_what_other_config_sees(make: MakeProject) -> None:
     class Place(BaseModel):
         number: int = 1

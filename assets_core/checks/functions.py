@@ -39,7 +39,7 @@ class FunctionEvaluator(Evaluator):
             raise
         except AssertionError as error:
             return self.failed(str(error) or f"assertion failed: {_last_line(error)}")
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a user's check raises fails it
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it raises fails it
             return self.failed(_told(error))
         return self._understood(returned)
 
