@@ -790,6 +790,13 @@ def test_no_rows_are_queried_like_any():
     assert run(checks.sql("FROM this"), rows).passed
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_both_zeros_are_accepted_where_one_is(kind):
+    rows = column([0.0, -0.0], kind)
+    assert run(accepted_values("v", [0]), rows).passed
+    assert not run(accepted_values("v", [1]), rows).passed
+
+
 # ------------------------------------------------------------------ functions
 
 

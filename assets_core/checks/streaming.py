@@ -232,6 +232,8 @@ def _value_set(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
     if pa.types.is_null(kind):
         return pa.nulls(1)
+    if pa.types.is_floating(kind) and 0 in values:
+        values = [*values, 0.0, -0.0]  # which Arrow tells apart, and who writes one does not
     unfit = (pa.ArrowException, TypeError, ValueError, OverflowError)
     with suppress(*unfit):
         return pa.array([*values, None], kind)
