@@ -262,6 +262,16 @@ class Asset:
         """What a function that mentions this object depends on: its name alone."""
         return ("asset", self.name)
 
+    @property
+    def demands(self) -> tuple[str, ...]:
+        """The options that judge its rows, and so need rows to judge."""
+        given = {
+            "checks": self.checks or None,
+            "partition_column": self.partition_column,
+            "max_rejected": self.max_rejected,
+        }
+        return tuple(name for name, value in given.items() if value is not None)
+
     def last(self, n: int) -> Reference:
         """This asset's ``n`` partitions that end with the reader's own."""
         return Reference(self.name, last(n))

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from types import NoneType
 from typing import Any
 
 from assets_core.asset import Asset, Reference, Signature, read_signature
@@ -27,7 +28,7 @@ from assets_core.partitions import (
     default_mapping,
 )
 from assets_core.sql import parameters_of, tables_of
-from assets_core.tabular import can_supply, describe_supported
+from assets_core.tabular import can_supply, describe_supported, form_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _LONGEST_NAME = 120
@@ -374,6 +375,12 @@ class _Builder:
                 "Partition, and batch= calls the function for several at a time.",
                 f"Annotate it {signature.partition}: Partitions, or drop batch=.",
             )
+        if asset.kind == "python" and asset.demands and _is_rowless(signature.returns):
+            self.problem(
+                asset,
+                f"Asset {asset.name!r} has {asset.demands[0]}=, and its function returns no rows.",
+                f"Return the rows, or drop {asset.demands[0]}=.",
+            )
         outputs = tuple(n for n in asset.siblings if n in assets) or (asset.name,)
         return Op(outputs, inputs, asset.partitions, signature)
 
@@ -499,6 +506,12 @@ class _Builder:
                 hint="Break it. An asset may read its own past only, by lag(n) or window(n, -1).",
             )
         )
+
+
+def _is_rowless(returns: Any) -> bool:
+    """Whether a function that is annotated so returns a file, or nothing."""
+    form = form_of(returns)
+    return returns in (None, NoneType) or (form is not None and form.kind == "path")
 
 
 def _readers(ops: Iterable[Op]) -> dict[str, tuple[str, ...]]:

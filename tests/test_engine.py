@@ -30,7 +30,13 @@ from assets_core.asset import (
     source,
     sql_asset,
 )
-from assets_core.errors import ConfigError, MissingDataError, PartitionError, UsageError
+from assets_core.errors import (
+    ConfigError,
+    DefinitionError,
+    MissingDataError,
+    PartitionError,
+    UsageError,
+)
 from assets_core.execute.context import Context
 from assets_core.partitions import Partition, all_partitions, daily, dynamic, lag, last, latest
 from assets_core.project import Project
@@ -439,6 +445,37 @@ def test_a_failed_check_publishes_nothing_and_the_old_version_serves(make: MakeP
     assert project.load("numbers", "2024-01-01")["v"].to_pylist() == [1]
     (attempt,) = project.attempts(result.run_id)
     assert [c.passed for c in attempt.checks] == [False]
+
+
+@pytest.mark.parametrize(
+    "demand",
+    [{"checks": [checks.row_count(min=1)]}, {"partition_column": "v"}, {"max_rejected": 0.5}],
+)
+def test_what_has_no_rows_to_judge_is_not_published_unjudged(
+    make: MakeProject, tmp_path: Path, demand: Any
+) -> None:
+    def to_file():
+        (tmp_path / "made.csv").write_text("v")
+        return tmp_path / "made.csv"
+
+    def by_itself():
+        return None
+
+    for function in (to_file, by_itself):
+        failure = make(asset(**demand)(function)).materialize().failures[0]
+        assert "which has no rows" in failure.error
+
+
+@pytest.mark.parametrize("returns", [Path, None])
+def test_checks_of_what_promises_no_rows_are_refused_at_once(
+    make: MakeProject, returns: Any
+) -> None:
+    def made() -> Any:
+        return None
+
+    made.__annotations__["return"] = returns
+    with pytest.raises(DefinitionError, match="has checks=, and its function returns no rows"):
+        make(asset(checks=[checks.row_count(min=1)])(made)).materialize()
 
 
 def test_a_warning_is_recorded_and_published(make: MakeProject) -> None:

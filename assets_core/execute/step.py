@@ -263,7 +263,19 @@ class _Maker:
                 facts={"asset": self.asset.name, "annotated": f"-> {_name(returns)}"},
                 hint="Return the data; annotate '-> None' if the function writes it by itself.",
             )
+        self._refuse_demands("None")
         return Made(Staged(target, "none", ""), unique_version())
+
+    def _refuse_demands(self, returned: str) -> None:
+        """What can't be judged must not pass for good."""
+        asset = self.asset
+        if asset.demands:
+            raise OutputError(
+                f"Asset {asset.name!r} has {asset.demands[0]}=, and its function returned "
+                f"{returned}, which has no rows.",
+                facts={"asset": asset.name},
+                hint=f"Return the rows, or drop {asset.demands[0]}=.",
+            )
 
     def _file(self, manager: IOManager, target: Target, path: Path) -> Made:
         if not path.is_file():
@@ -272,6 +284,7 @@ class _Maker:
                 facts={"asset": self.asset.name},
                 hint="Write one file and return its path; it is copied into the store.",
             )
+        self._refuse_demands("a file")
         staged = manager.stage(target, path)
         self.remember((manager, staged))
         return Made(self._rejects(manager, staged), file_version(path))
