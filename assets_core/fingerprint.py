@@ -841,6 +841,8 @@ class _ValueReader:
             raise UnhashableError(f"{_dotted(kind)} is no plain value.")
         if own:
             return self._by_attributes(value)
+        if kind.__eq__ is not object.__eq__ and (parts := _pickled(value)) is not None:
+            return parts
         self.warnings.append(f"{_dotted(kind)} is no plain value; only its type counts.")
         return ("type", _dotted(kind))
 
@@ -986,6 +988,23 @@ def _functions_of(value: object) -> Iterator[FunctionType]:
             if inner is not None:
                 yield from _functions_of(inner)
                 return
+
+
+def _pickled(value: object) -> tuple[object, ...] | None:
+    """What a library's object that compares by its value would be made of again, None if nothing.
+
+    One that is compared by identity (a connection, a lock) is no value.
+    """
+    try:
+        made = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001  # a library's code may raise anything
+        return None
+    if isinstance(made, str):
+        return ("pickled", made)
+    make, arguments, state, items, pairs = (*made, None, None, None)[:5]
+    module, _, name = _dotted(make).rpartition(".")
+    origin = ("library", module.partition(".")[0], name)
+    return ("pickled", origin, arguments, state, list(items or ()), list(pairs or ()))
 
 
 def _attributes(value: object) -> dict[str, object]:

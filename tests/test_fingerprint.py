@@ -463,6 +463,43 @@ def test_default_values_count_by_value(project: Project) -> None:
     assert changed_parts(old.parts, new.parts) == ["default m changed", "default n changed"]
 
 
+HOLDING = {
+    "a default": "def build(x={}): return x",
+    "a closure": "def make(x):\n    def build(): return x\n    return build\nbuild = make({})",
+    "a list in a closure": "def make(x):\n    def build(): return x\n    return build\n"
+    "build = make([{}])",
+    "a partial": "import functools\ndef f(x): return x\nbuild = functools.partial(f, {})",
+    "an attribute": "class C:\n    def __init__(self, x): self.x = x\ndef build(x=C({})): return x",
+}
+VALUES = {
+    "a type": ("pa.int64()", "pa.int32()"),
+    "a nested type": ("pa.list_(pa.int64())", "pa.list_(pa.int32())"),
+    "a schema": ("pa.schema([('a', pa.int64())])", "pa.schema([('b', pa.int64())])"),
+    "a polars type": ("pl.Datetime('us')", "pl.Datetime('ms')"),
+    "a deque": ("collections.deque([1])", "collections.deque([2])"),
+    "a namespace": ("types.SimpleNamespace(a=1)", "types.SimpleNamespace(a=2)"),
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("place", HOLDING)
+def test_a_librarys_value_counts_by_its_content(project: Project, place: str, value: str) -> None:
+    imports = "import collections, types, pyarrow as pa, polars as pl\n"
+    old, same, new = (
+        project.version(imports + HOLDING[place].format(text))
+        for text in (VALUES[value][0], *VALUES[value])
+    )
+    assert same.hex == old.hex != new.hex
+    assert old.warnings == ()
+
+
+def test_a_librarys_object_that_is_no_value_counts_by_its_type(project: Project) -> None:
+    text = "import threading\n\ndef build(x=threading.{}()):\n    return x\n"
+    old, other = project.version(text.format("Lock")), project.version(text.format("Event"))
+    assert "only its type counts" in old.warnings[0]
+    assert project.version(text.format("Lock")).hex == old.hex != other.hex
+
+
 def test_declaring_options_do_not_count(project: Project) -> None:
     text = (
         "import assets_core.syntax as ours\n\ndef asset(**options):\n    return lambda f: f\n"
