@@ -669,15 +669,16 @@ class Fingerprints:
         if type(kind) is not type:
             into.links.append(("metaclass", self.target(type(kind))))
         source = _module_source(module) or _source_of_methods(kind)
-        node = _class_node(source, kind) if source else None
-        if source is None or node is None:
+        nodes = source.classes.get(kind.__qualname__) if source else None
+        if source is None or not nodes:
             self._class_without_source(kind, source, scope, into)
             return
-        unit = source.unit(node)
-        into.content.append(unit.digest)
-        self.bind(unit.uses, scope, into, None)
-        self._bind_decorators(unit.decorators, scope, into)
-        self._bind_methods(kind, unit.methods, into)
+        for node in nodes:  # several where conditions decide which one it is
+            unit = source.unit(node)
+            into.content.append(unit.digest)
+            self.bind(unit.uses, scope, into, None)
+            self._bind_decorators(unit.decorators, scope, into)
+            self._bind_methods(kind, unit.methods, into)
 
     def _bind_methods(self, kind: type, names: Iterable[str], into: _Component) -> None:
         own = vars(kind)
@@ -1028,11 +1029,6 @@ def _source_of_methods(kind: type) -> Source | None:
         for fn in _functions_of(value) if not isinstance(value, type) else ():
             return source_of(fn.__code__.co_filename)
     return None
-
-
-def _class_node(source: Source, kind: type) -> Any:
-    nodes = source.classes.get(kind.__qualname__, [])
-    return nodes[-1] if nodes else None
 
 
 def _unit_of(fn: FunctionType, *, annotated: bool) -> Unit | None:

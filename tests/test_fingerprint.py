@@ -299,6 +299,11 @@ REACHED = {
         "def f(): return 1\ndef g(): return 2\nb, a = f, g",
         "return a() - b()",
     ),
+    "first of two classes": (
+        "import sys\nif sys:\n    class C:\n        n = 1\nelse:\n    class C:\n        n = 3",
+        "import sys\nif sys:\n    class C:\n        n = 2\nelse:\n    class C:\n        n = 3",
+        "return C.n",
+    ),
     "recursion": (
         "def even(n): return n == 0 or odd(n - 1)\ndef odd(n): return n != 0 and even(n - 1)",
         "def even(n): return n == 0 or odd(n - 1)\ndef odd(n): return n != 1 and even(n - 1)",
