@@ -725,6 +725,9 @@ class Fingerprints:
                 into.warnings += reader.warnings
         if state:
             self._constant_by_source(item, name, source, into)
+            # A registry that decorators fill while modules load: what it holds is code.
+            held = (self.target(value) for value in _code_in(item.value))
+            into.links += [("held", found) for found in held if isinstance(found, _Item)]
 
     def _constant_by_source(
         self, item: _Item, name: str, source: Source | None, into: _Component
@@ -972,6 +975,16 @@ def _inside(fn: FunctionType) -> Iterator[tuple[str, FunctionType | type]]:
         for inner in values if len(values) < 1000 else ():
             if isinstance(inner, FunctionType | type):
                 yield name, inner
+
+
+def _code_in(value: object) -> list[FunctionType | type]:
+    """Functions and classes that a dict or a list holds, in its order."""
+    values: Iterable[object] = ()
+    if isinstance(value, dict):
+        values = value.values()
+    elif isinstance(value, list):
+        values = value
+    return [one for one in values if isinstance(one, FunctionType | type)]
 
 
 def _functions_of(value: object) -> Iterator[FunctionType]:

@@ -299,6 +299,16 @@ REACHED = {
         "def f(): return 1\ndef g(): return 2\nb, a = f, g",
         "return a() - b()",
     ),
+    "function in a registry": (
+        "X = {}\ndef put(f):\n    X[f.__name__] = f\n    return f\n@put\ndef f(): return 1",
+        "X = {}\ndef put(f):\n    X[f.__name__] = f\n    return f\n@put\ndef f(): return 2",
+        "return X['f']()",
+    ),
+    "class in a registry": (
+        "X = []\ndef put(c):\n    X.append(c)\n    return c\n@put\nclass C:\n    n = 1",
+        "X = []\ndef put(c):\n    X.append(c)\n    return c\n@put\nclass C:\n    n = 2",
+        "return [c.n for c in X]",
+    ),
     "first of two classes": (
         "import sys\nif sys:\n    class C:\n        n = 1\nelse:\n    class C:\n        n = 3",
         "import sys\nif sys:\n    class C:\n        n = 2\nelse:\n    class C:\n        n = 3",
