@@ -13,6 +13,7 @@ import importlib.util
 import site
 import sys
 import sysconfig
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -830,6 +831,8 @@ class _ValueReader:
             return (type(value).__name__, value.__func__)
         if isinstance(value, MappingProxyType):
             return dict(value)
+        if isinstance(value, defaultdict):
+            return ("defaultdict", value.default_factory, dict(value))
         if hasattr(value, "__wrapped__") and callable(value):
             return self._link(value)
         return self._replace_object(value)

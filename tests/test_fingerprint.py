@@ -309,6 +309,11 @@ REACHED = {
         "X = []\ndef put(c):\n    X.append(c)\n    return c\n@put\nclass C:\n    n = 2",
         "return [c.n for c in X]",
     ),
+    "a default dict's default": (
+        "import collections\nX = collections.defaultdict(lambda: 1)",
+        "import collections\nX = collections.defaultdict(lambda: 2)",
+        "return X['a']",
+    ),
     "first of two classes": (
         "import sys\nif sys:\n    class C:\n        n = 1\nelse:\n    class C:\n        n = 3",
         "import sys\nif sys:\n    class C:\n        n = 2\nelse:\n    class C:\n        n = 3",
