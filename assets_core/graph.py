@@ -317,6 +317,13 @@ class _Builder:
                 f"Source {asset.name!r} has require=, and a source reads nothing.",
                 "Give it to what reads the source.",
             )
+        for name in _OF_WHAT_IS_BUILT if asset.kind == "source" else ():
+            if getattr(asset, name) != getattr(_PLAIN, name):
+                self.problem(
+                    asset,
+                    f"Source {asset.name!r} has {name}=, and a source is observed, never built.",
+                    "Give it to what reads the source.",
+                )
         named = ("token", "observe_range", "closed_after")
         given = [name for name in named if getattr(asset, name) is not None]
         if given and asset.kind != "source":
@@ -506,6 +513,13 @@ class _Builder:
                 hint="Break it. An asset may read its own past only, by lag(n) or window(n, -1).",
             )
         )
+
+
+_PLAIN = Asset("")
+_OF_WHAT_IS_BUILT = (
+    *("io", "checks", "retry", "executor", "schema"),
+    *("partition_column", "max_rejected", "exclude", "batch"),
+)
 
 
 def _is_rowless(returns: Any) -> bool:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pytest
 
-from assets_core.asset import Asset, Group, asset, multi_asset, source, sql_asset
+from assets_core.asset import Asset, Group, Retry, asset, multi_asset, source, sql_asset
+from assets_core.checks import not_null
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.graph import Graph
 from assets_core.partitions import (
@@ -132,6 +133,25 @@ def test_a_source_that_reads_an_asset_is_refused() -> None:
     def landing(orders: pa.Table) -> Path: ...
 
     assert "is not built" in problems(named("orders"), landing)[0]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"checks": [not_null("x")]},
+        {"retry": Retry(3)},
+        {"io": "default2"},
+        {"exclude": ["x"]},
+        {"partition_column": "x"},
+        {"max_rejected": 0.0},
+        {"schema": "strict"},
+    ],
+)
+def test_what_is_only_done_to_built_data_is_refused_of_a_source(option: Any) -> None:
+    @source(**option)
+    def landing() -> Path: ...
+
+    assert f"has {next(iter(option))}=, and a source is observed" in problems(landing)[0]
 
 
 def test_inputs_that_name_no_parameter_are_refused() -> None:
