@@ -14,6 +14,7 @@ import pyarrow.types as pt
 
 from assets_core.errors import OutputError, PartitionError, StorageError
 from assets_core.partitions import quote_identifier
+from assets_core.widening import common_type
 from io_managers import _schemas
 
 PARTITION = "_partition"
@@ -194,7 +195,7 @@ def _cast_out(table: pa.Table, field: pa.Field) -> Any:
         ) from error
 
 
-common = _schemas.common_type
+common = common_type
 
 
 def merged(known: pa.Schema, new: pa.Schema, table: str) -> pa.Schema:

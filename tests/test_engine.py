@@ -546,6 +546,26 @@ def test_an_evolving_schema_takes_new_and_wider_columns_and_no_other_types(
     assert "can't be read together" in refused.failures[0].error
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "together"),
+    [
+        (pa.decimal128(5, 2), pa.float64(), False),
+        (pa.string(), pa.binary(), False),
+        (pa.int64(), pa.uint64(), False),
+        (pa.string(), pa.dictionary(pa.int32(), pa.string()), True),
+        (pa.timestamp("us", "UTC"), pa.timestamp("us", "Europe/Berlin"), True),
+    ],
+)
+def test_an_evolving_schema_takes_what_stores_can_read_together(
+    make: MakeProject, old: pa.DataType, new: pa.DataType, together: bool
+) -> None:
+    def of(kind: pa.DataType) -> pa.Table:
+        return pa.table({"a": pa.array([], kind)})
+
+    make(columns(1, of(old), "evolve")).materialize()
+    assert make(columns(2, of(new), "evolve")).materialize().ok == together
+
+
 # Outputs and inputs -----------------------------------------------------------------------
 
 

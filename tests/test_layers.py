@@ -41,6 +41,7 @@ LAYERS = (
         "dataversion",
         "rowhash",
         "tabular",
+        "widening",
         "records",
         "partitions",
     ),
@@ -58,7 +59,7 @@ ALLOWED = {
 }
 
 # What a store may build on. Anybody's store can: these modules are public.
-PUBLIC_TO_STORES = {"contracts", "errors", "faults", "partitions", "records"}
+PUBLIC_TO_STORES = {"contracts", "errors", "faults", "partitions", "records", "widening"}
 
 
 def modules(package: str) -> dict[str, Path]:
