@@ -145,6 +145,7 @@ def test_name_and_severity_can_be_chosen():
         lambda: in_range("v", 0, 1, inclusive="yes"),
         lambda: accepted_values("v", []),
         lambda: accepted_values("v", "text"),
+        lambda: accepted_values("v", 5),
         lambda: freshness_of_column("t", "soon"),
         lambda: checks.sql("  "),
         lambda: check(7),

@@ -229,7 +229,7 @@ def accepted_values(
     Nulls are ignored, as in an SQL CHECK; add `not_null` to refuse them.
     """
     names = _columns("accepted_values", (column,))
-    if isinstance(values, (str, bytes)):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise bad_check("accepted_values", f"{values!r} is one value; write [{values!r}].")
     accepted = tuple([_own(value) for value in values])
     if not accepted:
