@@ -488,7 +488,7 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
             )
     _refuse_unknown_duration(settings)
     limit = settings.get("max_rejected")
-    if limit is not None and not 0 <= limit <= 1:
+    if limit is not None and not (isinstance(limit, int | float) and 0 <= limit <= 1):
         refuse(
             DefinitionError(
                 f"max_rejected={settings.pop('max_rejected')!r} is not a fraction.",

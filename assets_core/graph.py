@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 from assets_core.asset import Asset, Reference, Signature, read_signature
+from assets_core.checks import Check
 from assets_core.deferring import Collected
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.partitions import (
@@ -307,6 +308,13 @@ class _Builder:
                 missing=asset.io,
             )
 
+        for check in cast("tuple[object, ...]", asset.checks):  # whatever was given
+            if not isinstance(check, Check):
+                self.problem(
+                    asset,
+                    f"checks= of asset {asset.name!r} holds {check!r}, which is no check.",
+                    "Decorate a function with @check; the others are not_null(…) and its like.",
+                )
         self._check_batch(asset)
         self._check_observing(asset)
 

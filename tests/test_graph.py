@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pytest
 
-from assets_core.asset import Asset, Group, Retry, asset, multi_asset, source, sql_asset
+from assets_core.asset import Asset, Group, Out, Retry, asset, multi_asset, source, sql_asset
 from assets_core.checks import not_null
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.graph import Graph
@@ -152,6 +152,21 @@ def test_what_is_only_done_to_built_data_is_refused_of_a_source(option: Any) -> 
     def landing() -> Path: ...
 
     assert f"has {next(iter(option))}=, and a source is observed" in problems(landing)[0]
+
+
+@pytest.mark.parametrize("check", [len, 1, "not_null"])
+def test_what_is_no_check_is_refused(check: Any) -> None:
+    @multi_asset({"a": Out(checks=[check])})
+    def several() -> Any: ...
+
+    assert "which is no check" in problems(named("b", checks=[check]))[0]
+    assert "which is no check" in problems(*several)[0]
+
+
+@pytest.mark.parametrize("limit", ["0.1", 2, -0.5])
+def test_a_limit_that_is_no_fraction_is_refused(limit: Any) -> None:
+    with pytest.raises(DefinitionError, match="is not a fraction"):
+        asset(max_rejected=limit)(lambda: None)
 
 
 def test_inputs_that_name_no_parameter_are_refused() -> None:
