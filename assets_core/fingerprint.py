@@ -746,7 +746,11 @@ class Fingerprints:
 
     def expand_value(self, item: _Item, into: _Component) -> None:
         reader = _ValueReader(self)
-        into.content.append(reader.digest(item.value))
+        try:
+            into.content.append(reader.digest(item.value))
+        except UnhashableError as error:
+            into.content.append(("type", _dotted(type(item.value))))
+            reader.warnings.append(f"{error.message} Only its type counts.")
         into.links += reader.links
         into.warnings += [f"{item.kind} {item.name}: {text}" for text in reader.warnings]
 

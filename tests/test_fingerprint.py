@@ -520,6 +520,15 @@ def test_a_librarys_object_that_is_no_value_counts_by_its_type(project: Project)
     assert project.version(text.format("Lock")).hex == old.hex != other.hex
 
 
+@pytest.mark.parametrize("value", ["[]", "collections.deque()"])
+def test_a_value_that_contains_itself_counts_by_its_type(project: Project, value: str) -> None:
+    version = project.version(
+        f"import collections\n\ndef make(x):\n    x.append(x)\n    def build():\n"
+        f"        return x\n    return build\nbuild = make({value})\n"
+    )
+    assert "Only its type counts" in version.warnings[0]
+
+
 def test_declaring_options_do_not_count(project: Project) -> None:
     text = (
         "import assets_core.syntax as ours\n\ndef asset(**options):\n    return lambda f: f\n"
