@@ -316,6 +316,8 @@ def _on_a_terminal(folder: Path, *words: str, after: bytes, twice: bool = False)
     """Press Ctrl-C once the command has written ``after``; its exit code, and all it wrote."""
     pid, terminal = pty.fork()
     if pid == 0:
+        # As on a terminal of one's own, though these tests may run where Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.chdir(folder)
         os.execve(sys.executable, [sys.executable, "-m", "assets_core", *words], _environment())
     told = b""
