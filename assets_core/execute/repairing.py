@@ -157,10 +157,10 @@ def _runs(project: Project) -> str:
 
 def _data(project: Project) -> str:
     """The newest version of each asset is looked for; to read them all is for `repair`."""
+    built = [name for name, asset in project.graph.assets.items() if asset.kind != "source"]
     newest = [
         fact
-        for name, asset in project.graph.assets.items()
-        if asset.kind != "source"
+        for name in built
         for fact in project.state.materializations(project.environment, name, limit=1)
     ]
     gone = [fact.asset for fact in newest if not _is_there(project, fact)]
@@ -170,7 +170,7 @@ def _data(project: Project) -> str:
             f"The newest version is damaged or not there: {', '.join(gone[:_NAMED])}{more}",
             hint="See what is damaged, and how to build it again: assets repair --verify",
         )
-    return f"{len(newest)} of {len(project.graph.assets)} assets have some"
+    return f"{len(newest)} of {len(built)} assets have some, sources aside"
 
 
 _NAMED = 5

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assets_core.cli.screen import print_json
 from cli.shop import Command, process, strict_json, write_project
 
 # The keys that each command promises; more may come, none may go. A list stands for its entries.
@@ -177,18 +180,18 @@ def test_an_error_leaves_stdout_empty(shop: Path, assets: Command) -> None:
     assert (outcome.code, outcome.out) == (2, "")
 
 
-def test_text_that_no_encoding_holds_is_still_json(shop: Path, assets: Command) -> None:
-    import contextlib
-    import io
-
-    from assets_core.cli.screen import print_json
-
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+def printed(value: Any, encoding: str) -> str:
+    """What is written of a value where stdout has this encoding."""
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
     with contextlib.redirect_stdout(stream):
-        print_json({"name": "a\udc80b"})
+        print_json(value)
     stream.flush()
-    text = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
-    assert strict_json(text) == {"name": "a\udc80b"}
+    return written.getvalue().decode()
+
+
+def test_text_that_no_encoding_holds_is_still_json(shop: Path, assets: Command) -> None:
+    assert strict_json(printed({"name": "a\udc80b"}, "utf-8")) == {"name": "a\udc80b"}
 
 
 LOUD = """
@@ -240,14 +243,4 @@ def test_what_definitions_print_in_this_process_is_not_among_results(
 
 
 def test_json_in_an_encoding_that_lacks_the_letters_is_still_json() -> None:
-    import contextlib
-    import io
-
-    from assets_core.cli.screen import print_json
-
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="backslashreplace")
-    with contextlib.redirect_stdout(stream):
-        print_json({"name": "Köln 🎉"})
-    stream.flush()
-    text = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
-    assert strict_json(text) == {"name": "Köln 🎉"}
+    assert strict_json(printed({"name": "Köln 🎉"}, "latin-1")) == {"name": "Köln 🎉"}

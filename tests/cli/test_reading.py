@@ -359,6 +359,10 @@ def test_doctor_says_that_all_is_well(built: Path, assets: Command) -> None:
     outcome = assets("doctor")
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1] == "All is well."
+    kinds = [one["kind"] for one in assets("list", "--json").json["assets"]]
+    made = len(kinds) - kinds.count("source")
+    assert kinds.count("source") == 1
+    assert f"data: 3 of {made} assets have some, sources aside" in outcome.out
 
 
 def test_doctor_tells_what_is_wrong_with_the_definitions(shop: Path, assets: Command) -> None:
