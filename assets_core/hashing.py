@@ -42,7 +42,12 @@ class UnhashableError(AssetsError):
     """A value or column whose content has no canonical bytes."""
 
 
-def digest(*parts: object, other: Other | None = None) -> bytes:
+def digest(
+    *parts: object,
+    other: Other | None = None,
+    text: Callable[[str], object] | None = None,
+    in_order: bool = False,
+) -> bytes:
     """16 bytes that stand for exactly these values, in this order.
 
     Takes None, bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, Enum,
@@ -53,12 +58,14 @@ def digest(*parts: object, other: Other | None = None) -> bytes:
 
     ``other`` may put plain values in the place of objects (see :data:`Other`). UnhashableError is
     raised for what is of no known kind, and when values nest deeper than 200 levels (a cycle).
+    ``text`` may put something else in the place of a text; ``in_order`` makes the order of a dict's
+    items count, as it does for code that goes through them.
 
     >>> digest("ab", "c") == digest("a", "bc")
     False
     """
     out = bytearray()
-    _write_all(out, b"(", parts, _Writer(other))
+    _write_all(out, b"(", parts, _Writer(other, text, in_order))
     return blake2b(out, digest_size=DIGEST_BYTES).digest()
 
 
@@ -90,12 +97,16 @@ def is_known(value: object) -> bool:
 
 
 class _Writer:
-    """What the recursion carries: the caller's replacement and the depth."""
+    """What the recursion carries: what the caller asked for, and the depth."""
 
-    __slots__ = ("depth", "other")
+    __slots__ = ("depth", "in_order", "other", "text")
 
-    def __init__(self, other: Other | None) -> None:
+    def __init__(
+        self, other: Other | None, text: Callable[[str], object] | None, in_order: bool
+    ) -> None:
         self.other = other
+        self.text = text
+        self.in_order = in_order
         self.depth = 0
 
 
@@ -113,6 +124,8 @@ def _write_all(out: bytearray, tag: bytes, items: Sequence[object], writer: _Wri
 
 
 def _write(out: bytearray, value: object, writer: _Writer) -> None:
+    if writer.text is not None and type(value) is str:
+        value = writer.text(value)
     leaf = _LEAVES.get(type(value))
     if leaf is not None:
         tag, payload = leaf
@@ -144,7 +157,9 @@ def _write_nested(out: bytearray, value: object, writer: _Writer) -> None:
 
 
 def _write_mapping(out: bytearray, value: Mapping[Any, Any], writer: _Writer) -> None:
-    items = sorted((_encoded(key, writer), _encoded(item, writer)) for key, item in value.items())
+    items = [(_encoded(key, writer), _encoded(item, writer)) for key, item in value.items()]
+    if not writer.in_order:
+        items.sort()
     out += b"{"
     out += struct.pack("<Q", len(items))
     for key, item in items:
@@ -174,7 +189,7 @@ def _write_object(out: bytearray, value: object, writer: _Writer) -> None:
             out += b"x"
             _write(out, replacement, writer)
             return
-    parts = _object_parts(value)
+    parts = object_parts(value)
     if parts is None:
         raise UnhashableError(
             f"A value of type {_type_name(type(value))} can't be hashed.",
@@ -185,8 +200,8 @@ def _write_object(out: bytearray, value: object, writer: _Writer) -> None:
     _write_all(out, b"(", parts, writer)
 
 
-def _object_parts(value: object) -> tuple[object, ...] | None:
-    """Name and content of an object of a known kind; None when its kind is not known."""
+def object_parts(value: object) -> tuple[object, ...] | None:
+    """Kind, type's name and content of an object of a known kind; None when it is not known."""
     kind = type(value)
     name = _type_name(kind)
     if isinstance(value, type):

@@ -229,11 +229,13 @@ class Project:
     def codes(self) -> dict[str, Code]:
         """The current code version of every asset."""
         from assets_core.coding import code_versions
+        from assets_core.fingerprint import FORM, FORM_PART, remembered
         from assets_core.records import Code
 
-        found = code_versions(self.graph, self.config, self.io, self.root)
+        with remembered(self.root / FOLDER):
+            found = code_versions(self.graph, self.config, self.io, self.root)
         self.code_warnings = {name: c.warnings for name, c in found.items() if c.warnings}
-        return {name: Code(c.hex, c.parts) for name, c in found.items()}
+        return {name: Code(c.hex, {**c.parts, FORM_PART: FORM}) for name, c in found.items()}
 
     @cached_property
     def runtime(self) -> Runtime:

@@ -7,7 +7,7 @@ from typing import Any
 
 from assets_core.errors import DefinitionError
 from assets_core.hashing import hexdigest
-from assets_core.syntax import sql_tokens
+from assets_core.sqltext import sql_tokens
 
 PARAMETERS = ("partition_key", "partition_start", "partition_end")
 """What may be bound in a query as ``$name``."""

@@ -154,6 +154,7 @@ def test_every_reached_part_has_a_name(project: Project) -> None:
         f"constant {PACKAGE}.helpers.FACTOR",
         f"helper {PACKAGE}.helpers.scale",
         f"class {PACKAGE}.helpers.Cleaner",
+        f"class value {PACKAGE}.helpers.Cleaner.strict",
         f"class {PACKAGE}.helpers.Base",
         f"helper {PACKAGE}.helpers.Cleaner.__init__",
         f"helper {PACKAGE}.helpers.Cleaner.clean",
@@ -513,25 +514,34 @@ def test_a_librarys_value_counts_by_its_content(project: Project, place: str, va
     assert old.warnings == ()
 
 
-def test_a_librarys_object_that_is_no_value_counts_by_its_type(project: Project) -> None:
+def test_a_lock_counts_by_its_type(project: Project) -> None:
     text = "import threading\n\ndef build(x=threading.{}()):\n    return x\n"
     old, other = project.version(text.format("Lock")), project.version(text.format("Event"))
-    assert "only its type counts" in old.warnings[0]
+    assert old.warnings == ()
     assert project.version(text.format("Lock")).hex == old.hex != other.hex
 
 
-@pytest.mark.parametrize("value", ["[]", "collections.deque()"])
-def test_a_value_that_contains_itself_counts_by_its_type(project: Project, value: str) -> None:
-    version = project.version(
-        f"import collections\n\ndef make(x):\n    x.append(x)\n    def build():\n"
-        f"        return x\n    return build\nbuild = make({value})\n"
+def test_a_value_that_contains_itself_makes_its_module_count(project: Project) -> None:
+    text = (
+        "def make(x):\n    x.append(x)\n    def build():\n        return x\n    return build\n"
+        "build = make([])\nOTHER = 1\n"
     )
-    assert "Only its type counts" in version.warnings[0]
+    old, new = project.version(text), project.version(text.replace("OTHER = 1", "OTHER = 2"))
+    assert "closure x has no plain form" in old.warnings[0]
+    assert old.hex != new.hex
+
+
+def test_a_deque_that_contains_itself_counts_by_what_it_holds(project: Project) -> None:
+    version = project.version(
+        "import collections\n\ndef make(x):\n    x.append(x)\n    def build():\n"
+        "        return x\n    return build\nbuild = make(collections.deque())\n"
+    )
+    assert version.warnings == ()
 
 
 def test_declaring_options_do_not_count(project: Project) -> None:
     text = (
-        "import assets_core.syntax as ours\n\ndef asset(**options):\n    return lambda f: f\n"
+        "import assets_core.hashing as ours\n\ndef asset(**options):\n    return lambda f: f\n"
         "asset.__module__ = 'assets_core.asset'\n\n"
         "@asset(owner='a')\ndef build():\n    return 1\n"
     )

@@ -36,7 +36,7 @@ LAYERS = (
         "asset",
         "checks",
         "fingerprint",
-        "syntax",
+        "sqltext",
         "sql",
         "dataversion",
         "rowhash",
