@@ -87,11 +87,12 @@ _Names = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Where names are looked up: closure, then module."""
+    """Where names are looked up: closure, then module; and how parameters are annotated."""
 
     closure: Mapping[str, CellType]
     module: _Names
     owner: str
+    parameters: _Names = field(default_factory=dict)
 
 
 _as_loaded: WeakKeyDictionary[Any, dict[object, tuple[object, Component]]] = WeakKeyDictionary()
@@ -220,7 +221,7 @@ class Follower:
             if len(links) != 1:
                 into.content.append(("uses", at, len(links)))
             into.links += links
-        into.lean += [text for at, text in unit.texts if not self._logs(unit.uses[at], scope)]
+        into.lean += [text for chain, text in unit.texts if not _logs(chain, scope)]
         if unit.sees_names:
             into.marks.add(SEES_NAMES)
         if any(self._acts_on_a_library(use, scope, into) for use in unit.acts):
@@ -375,22 +376,6 @@ class Follower:
             holder, module, name = origin, origin.__name__, found[2]
         return holder, module, name
 
-    def _logs(self, use: Use, scope: _Scope) -> bool:
-        """Whether what is called is ``print`` or a logger, whose text comes out nowhere else."""
-        if use.imports:
-            return False
-        if use.chain == ("print",):
-            return "print" not in scope.module and "print" not in scope.closure
-        value = scope.module.get(use.chain[0])
-        for name in use.chain[1:-1]:
-            value = getattr(value, name, None)
-        kind = type(value).__module__.partition(".")[0]
-        return (
-            value is logging
-            or isinstance(value, logging.Logger | logging.LoggerAdapter)
-            or kind in ("structlog", "loguru")
-        )
-
     def _acts_on_a_library(self, use: Use, scope: _Scope, into: Component) -> bool:
         links = self._resolve(use, scope, into)
         texts = [to for _, to, _ in links if isinstance(to, str) and to.startswith("library ")]
@@ -447,7 +432,7 @@ class Follower:
             return
         unit = self.files.unit(fn.__code__)
         cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False))
-        scope = _Scope(cells, fn.__globals__, module_name(fn))
+        scope = _Scope(cells, fn.__globals__, module_name(fn), _annotated(fn))
         if unit is None:
             self._without_source(fn, scope, into)
         else:
@@ -837,6 +822,33 @@ def _lookup(name: str, scope: _Scope) -> Any:
         except ValueError:
             return None
     return scope.module.get(name, getattr(builtins, name, None))
+
+
+def _annotated(fn: FunctionType) -> _Names:
+    """A function's parameters with their annotations, None where there is none."""
+    code = fn.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return {name: fn.__annotations__.get(name) for name in names}
+
+
+def _logs(chain: Chain, scope: _Scope) -> bool:
+    """Whether what is called is ``print`` or a logger, whose text comes out nowhere else."""
+    name, *rest = chain
+    if name in scope.parameters:
+        note = scope.parameters[name]
+        named = note if isinstance(note, str) else getattr(note, "__qualname__", "")
+        ours = isinstance(note, str) or is_ours(note)
+        return ours and named.rpartition(".")[2] == "Context" and rest[:-1] == ["log"]
+    if chain == ("print",):
+        return "print" not in scope.module and "print" not in scope.closure
+    value = _lookup(name, scope)
+    for attribute in rest[:-1]:
+        value = getattr(value, attribute, None)
+    return (
+        value is logging
+        or isinstance(value, logging.Logger | logging.LoggerAdapter)
+        or type(value).__module__.partition(".")[0] in ("structlog", "loguru")
+    )
 
 
 def _inside(fn: FunctionType) -> Iterator[tuple[str, FunctionType | type]]:

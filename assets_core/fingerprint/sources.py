@@ -433,7 +433,7 @@ def _read(filename: str) -> str:
 # The cache on disk
 
 _CACHE = "sources.json"
-_FORM = f"2 {sys.implementation.cache_tag} {sys.flags.optimize}"
+_FORM = f"3 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()
 _used: set[str] = set()
@@ -478,7 +478,7 @@ def _rows(source: Source | list[Any]) -> list[Any]:
                 unit.lean.hex(),
                 unit.full.hex(),
                 [_use_row(one) for one in unit.uses],
-                [[at, text.hex()] for at, text in unit.texts],
+                [[list(chain), text.hex()] for chain, text in unit.texts],
                 list(unit.dynamic),
                 unit.sees_names,
                 list(unit.words),
@@ -555,7 +555,7 @@ class _Units:
             lean=bytes.fromhex(lean),
             full=bytes.fromhex(full),
             uses=tuple(_use(*one) for one in uses),
-            texts=tuple((at, bytes.fromhex(text)) for at, text in texts),
+            texts=tuple((tuple(chain), bytes.fromhex(text)) for chain, text in texts),
             dynamic=tuple(dynamic),
             sees_names=sees_names,
             words=tuple(words),

@@ -74,7 +74,7 @@ class Unit:
     """A function's, class's, statement's or module's normalised syntax.
 
     ``uses`` are in order of occurrence, each as often as it occurs: the digests have a gap for
-    each. ``texts`` are digests of log messages, with the place among the uses of what is called.
+    each. ``texts`` are digests of log messages, with what is called to log them.
     ``dynamic`` names what reaches code by computed names. ``sees_names``: the full form is needed.
     ``words`` are the words of its texts where a query among these may read variables by name.
     ``acts`` are the outside names on which its statements act without binding a name:
@@ -86,7 +86,7 @@ class Unit:
     lean: bytes
     full: bytes
     uses: tuple[Use, ...] = ()
-    texts: tuple[tuple[int, bytes], ...] = ()
+    texts: tuple[tuple[Chain, bytes], ...] = ()
     dynamic: tuple[str, ...] = ()
     sees_names: bool = False
     words: tuple[str, ...] = ()
@@ -107,6 +107,7 @@ class _Scope:
     """The names that one function, class or comprehension binds.
 
     ``imports``: names that only imports bind, with these. ``keep``: names that stay as written.
+    ``given``: parameters that nothing else binds.
     """
 
     kind: Literal["function", "class", "module"]
@@ -115,6 +116,7 @@ class _Scope:
     outer: set[str] = field(default_factory=set)
     module: set[str] = field(default_factory=set)
     keep: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)
 
 
 class _Binder(ast.NodeVisitor):
@@ -207,11 +209,12 @@ def _scope_of(
     kind: Literal["function", "class"], nodes: Sequence[ast.AST], args: ast.arguments | None = None
 ) -> _Scope:
     scope = _Scope(kind)
-    if args is not None:
-        scope.bound.update(_parameters(args))
     binder = _Binder(scope)
     for node in nodes:
         binder.visit(node)
+    if args is not None:
+        scope.given = set(_parameters(args)) - scope.bound
+        scope.bound.update(_parameters(args))
     scope.bound -= scope.outer | scope.module
     for name in scope.imports.keys() & (scope.bound | scope.outer | scope.module):
         del scope.imports[name]  # an assignment binds it, too: it is a variable like any other
@@ -296,7 +299,7 @@ class _Normaliser:
         self.valued = about.valued
         self.loaded = about.loaded
         self.uses: list[Use] = []
-        self.texts: list[tuple[int, bytes]] = []
+        self.texts: list[tuple[Chain, bytes]] = []
         self.acts: dict[Use, None] = {}
         self.dynamic: dict[str, None] = {}
         self.sees_names = False
@@ -454,10 +457,12 @@ class _Normaliser:
         assert chain is not None
         before = len(self.uses)
         called = self.chain(chain, "log")
+        outside = len(self.uses) > before
         texts: list[object] = []
         arguments = [self._without_texts(argument, texts) for argument in node.args]
-        if len(self.uses) > before and self.uses[before].how == "log":
-            self.texts.append((before, digest(texts)))
+        given = len(self.scopes) == 1 and chain[0] in self.scopes[0].given
+        if outside or given:
+            self.texts.append((chain, digest(texts)))
         else:  # a local variable: nobody can tell what it is
             arguments.append(tuple(texts))
         return ("Call", called, tuple(arguments), self.plain(node.keywords))

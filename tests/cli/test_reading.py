@@ -54,7 +54,7 @@ def test_plan_says_why(shop: Path, assets: Command) -> None:
 
 def test_plan_follows_a_changed_constant(built: Path, assets: Command) -> None:
     module = built / "definitions/__init__.py"
-    module.write_text(module.read_text().replace('print("making"', 'print("baking"'))
+    module.write_text(module.read_text().replace("limits.least]", "limits.least + 0]"))
     steps = assets("plan", "+trend", "--json").json["steps"]
     assert {(s["asset"], s["status"]) for s in steps} == {
         ("orders", "must"),
