@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +38,13 @@ from assets_core.fingerprint.sources import (
     names_of,
 )
 from assets_core.fingerprint.syntax import Chain, How, Import, Unit, Use
-from assets_core.fingerprint.values import MAX_WRAPPERS, ValueReader, functions_of, identity
+from assets_core.fingerprint.values import (
+    MAX_WRAPPERS,
+    ValueReader,
+    functions_of,
+    identity,
+    is_bound,
+)
 from assets_core.hashing import UnhashableError, is_known
 
 _MISSING = object()
@@ -229,10 +236,20 @@ class Follower:
         for name in unit.dynamic:
             if name not in scope.module:
                 self._dynamic(name, scope, into)
-        for word in unit.words:
-            # A query may read a table by the name of a variable.
-            if word in scope.module and not isinstance(scope.module[word], ModuleType | type):
-                into.links += self._resolve(Use((word,)), scope, into)
+        if unit.queries:
+            self._bind_query(unit, scope, into)
+
+    def _bind_query(self, unit: Unit, scope: _Scope, into: Component) -> None:
+        """A query may read variables of the module by the names in its text, wherever that comes
+        from: what is named in a text that is seen counts, and whatever is a table."""
+        words = set(unit.words)
+        for _, target, _ in into.links:
+            if isinstance(target, Item) and isinstance(target.value, str | dict | list | tuple):
+                words.update(_WORD.findall(repr(target.value)))
+        for name, value in sorted(scope.module.items(), key=lambda pair: pair[0]):
+            code = isinstance(value, ModuleType | type | FunctionType) or is_ours(value)
+            if not code and not name.startswith("__") and (name in words or _is_table(value)):
+                into.links += self._resolve(Use((name,)), scope, into)
 
     def _resolve(self, use: Use, scope: _Scope, into: Component) -> list[Link]:
         name, rest = use.chain[0], use.chain[1:]
@@ -322,12 +339,25 @@ class Follower:
             return self._ours(shown, value, how, into)
         if isinstance(value, BuiltinFunctionType) and self._binary(value) is not None:
             return [(shown, self.target(value), (value.__name__, *rest))]
+        if is_bound(value):
+            return self._constant(shown, value, where, rest)
         if isinstance(value, MethodType):
             bound = self._constant(shown, value.__self__, where)
             return [*self._links_to(shown, value, rest, how), *bound]
         if isinstance(self._unwrapped(value), FunctionType | type):
-            return self._links_to(shown, value, rest, how)
+            links = self._links_to(shown, value, rest, how)
+            made = self._made(*where) if isinstance(links[0][1], str) else None
+            return links if made is None else [*links, (shown, made, ())]
         return self._constant(shown, value, where, rest)
+
+    def _made(self, holder: ModuleType | None, module: str, name: str) -> Item | None:
+        """The statement that makes what calls itself a library's: ``make_dataclass(…)``."""
+        holder, module, name = self._origin(holder, module, name)
+        source = self.files.of_module(holder)
+        if source is None or name not in source.assigned or not self.own.module(module):
+            return None
+        unit = source.assigned[name]
+        return self.item("made", f"{module}.{name}", ("made", module, name), unit, holder)
 
     def _imported_library(self, holder: ModuleType | None, name: str, rest: Chain) -> str:
         """Where a library's name comes from, as the import says it; empty for the project's own.
@@ -379,7 +409,7 @@ class Follower:
     def _acts_on_a_library(self, use: Use, scope: _Scope, into: Component) -> bool:
         links = self._resolve(use, scope, into)
         texts = [to for _, to, _ in links if isinstance(to, str) and to.startswith("library ")]
-        return any(text.split()[1].partition(".")[0] not in _HARMLESS for text in texts)
+        return any(not text.startswith(_HARMLESS) for text in texts)
 
     # -- modules as a whole -------------------------------------------------------------------
 
@@ -743,7 +773,8 @@ class Follower:
                 found.append(item)
         return found
 
-    def expand_effect(self, item: Item, into: Component) -> None:
+    def expand_unit(self, item: Item, into: Component) -> None:
+        """A statement of a module."""
         unit, module = item.value, item.holder
         assert module is not None
         into.lean.append(unit.lean)
@@ -751,8 +782,8 @@ class Follower:
         self.bind(unit, _Scope({}, vars(module), module.__name__), into)
 
 
-_HARMLESS = frozenset({"logging", "warnings", "sys", "typing", "atexit", "importlib", "abc"})
-"""Libraries on which a module may act without that changing what is computed."""
+_HARMLESS = tuple(f"library {name}" for name in ("logging", "sys.path", "typing", "atexit", "abc"))
+"""What a module may act on without that changing what is computed."""
 
 _EXPAND: dict[str, Callable[[Follower, Item, Component], None]] = {
     "function": Follower.expand_function,
@@ -767,12 +798,23 @@ _EXPAND: dict[str, Callable[[Follower, Item, Component], None]] = {
     "binary": Follower.expand_binary,
     "module": Follower.expand_module,
     "with imports": Follower.expand_with_imports,
-    "effect": Follower.expand_effect,
+    "effect": Follower.expand_unit,
+    "made": Follower.expand_unit,
 }
 
 
 # --------------------------------------------------------------------------------------------
 # Small helpers
+
+
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+def _is_table(value: object) -> bool:
+    """Whether a query could read a value as a table."""
+    kind = type(value)
+    tables = ("__arrow_c_stream__", "__dataframe__", "to_arrow_table")
+    return kind.__module__ != "builtins" and any(hasattr(kind, name) for name in tables)
 
 
 def _label(target: Item | str) -> str:

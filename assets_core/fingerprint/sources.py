@@ -433,7 +433,7 @@ def _read(filename: str) -> str:
 # The cache on disk
 
 _CACHE = "sources.json"
-_FORM = f"3 {sys.implementation.cache_tag} {sys.flags.optimize}"
+_FORM = f"4 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()
 _used: set[str] = set()
@@ -481,6 +481,7 @@ def _rows(source: Source | list[Any]) -> list[Any]:
                 [[list(chain), text.hex()] for chain, text in unit.texts],
                 list(unit.dynamic),
                 unit.sees_names,
+                unit.queries,
                 list(unit.words),
                 [number(one) for one in unit.decorators],
                 number(unit.notes),
@@ -543,6 +544,7 @@ class _Units:
         texts: list[Any],
         dynamic: list[str],
         sees_names: bool,
+        queries: bool,
         words: list[str],
         decorators: list[int],
         notes: int,
@@ -558,6 +560,7 @@ class _Units:
             texts=tuple((tuple(chain), bytes.fromhex(text)) for chain, text in texts),
             dynamic=tuple(dynamic),
             sees_names=sees_names,
+            queries=queries,
             words=tuple(words),
             decorators=tuple(self[i] for i in decorators),
             notes=self[notes] if notes >= 0 else None,

@@ -76,7 +76,7 @@ class Unit:
     ``uses`` are in order of occurrence, each as often as it occurs: the digests have a gap for
     each. ``texts`` are digests of log messages, with what is called to log them.
     ``dynamic`` names what reaches code by computed names. ``sees_names``: the full form is needed.
-    ``words`` are the words of its texts where a query among these may read variables by name.
+    ``queries``: it may read variables by the names in a text; ``words`` are those of its texts.
     ``acts`` are the outside names on which its statements act without binding a name:
     ``x.seed(1)``, ``x.prec = 5``. ``notes`` holds the annotations of a function's parameters,
     ``returns`` that of its result, ``methods`` the names of the functions in a class's body, which
@@ -89,6 +89,7 @@ class Unit:
     texts: tuple[tuple[Chain, bytes], ...] = ()
     dynamic: tuple[str, ...] = ()
     sees_names: bool = False
+    queries: bool = False
     words: tuple[str, ...] = ()
     decorators: tuple[Unit, ...] = ()
     notes: Unit | None = None
@@ -395,7 +396,8 @@ class _Normaliser:
             if node.attr in SEES_NAMES:
                 self.sees_names = True
             return self.fields(node)
-        return (type(node.ctx).__name__, self.chain(chain))
+        found = self.chain(chain)
+        return found if isinstance(node.ctx, ast.Load) else (type(node.ctx).__name__, found)
 
     # -- calls ------------------------------------------------------------------------------
 
@@ -436,17 +438,19 @@ class _Normaliser:
     def _act(self, node: ast.expr) -> None:
         """Note the outside name that a statement acts on."""
         inner: ast.expr = node
-        while isinstance(inner, ast.Attribute | ast.Subscript | ast.Call):
+        chain = chain_of(inner)
+        while chain is None and isinstance(inner, ast.Attribute | ast.Subscript | ast.Call):
             inner = inner.func if isinstance(inner, ast.Call) else inner.value
-        if not isinstance(inner, ast.Name):
+            chain = chain_of(inner)
+        if chain is None:
             return
         for scope in reversed(self.scopes):
-            if inner.id in scope.imports:
-                self.acts[Use((inner.id,), "value", tuple(scope.imports[inner.id]))] = None
+            if chain[0] in scope.imports:
+                self.acts[Use(chain, "value", tuple(scope.imports[chain[0]]))] = None
                 return
-            if inner.id in scope.bound:
+            if chain[0] in scope.bound:
                 return
-        self.acts[Use((inner.id,))] = None
+        self.acts[Use(chain)] = None
 
     def _message(self, node: ast.Call) -> object:
         """A call that logs or prints: the text of its message does not count by itself.
@@ -671,6 +675,7 @@ def _unit(
         dynamic=tuple(lean.dynamic),
         sees_names=lean.sees_names,
         acts=tuple(lean.acts),
+        queries=lean.queries,
         words=tuple(sorted(about.words)) if lean.queries else (),
         name=name,
         **parts,

@@ -21,7 +21,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, TypeGuard
 
 from assets_core.fingerprint.owning import dotted, is_ours
 from assets_core.hashing import UnhashableError, digest, is_known, object_parts
@@ -79,6 +79,8 @@ class ValueReader:
         return value
 
     def _replace(self, value: object) -> object:
+        if is_bound(value):
+            return ("bound", value.__name__, value.__self__)
         if isinstance(value, FunctionType | type | BuiltinFunctionType | ModuleType):
             return self._link(value)
         if is_ours(value):
@@ -112,7 +114,7 @@ class ValueReader:
             return dict(value)
         if isinstance(value, defaultdict):
             return ("defaultdict", value.default_factory, dict(value))
-        if hasattr(value, "__wrapped__") and callable(value):
+        if hasattr(value, "__wrapped__") and callable(value) and not self._is_own(type(value)):
             return ("wrapped", self._link(value))
         return self._replace_object(value)
 
@@ -130,6 +132,13 @@ class ValueReader:
         made = _made_of(value)
         self._held.append(made)
         return made
+
+
+def is_bound(value: object) -> TypeGuard[BuiltinFunctionType]:
+    """Whether a compiled function is a method of some object, such as ``"text".upper``."""
+    return isinstance(value, BuiltinFunctionType) and not isinstance(
+        value.__self__, ModuleType | type | None
+    )
 
 
 def _known_parts(value: object) -> tuple[object, ...]:
