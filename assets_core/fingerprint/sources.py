@@ -433,7 +433,7 @@ def _read(filename: str) -> str:
 # The cache on disk
 
 _CACHE = "sources.json"
-_FORM = f"4 {sys.implementation.cache_tag} {sys.flags.optimize}"
+_FORM = f"5 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()
 _used: set[str] = set()
@@ -468,16 +468,20 @@ def _rows(source: Source | list[Any]) -> list[Any]:
     if isinstance(source, list):
         return source
     units: list[list[Any]] = []
-    numbers: dict[int, int] = {}
+    numbers: dict[Unit, int] = {}
+    uses: dict[Use, int] = {}
+
+    def used(several: Iterable[Use]) -> list[int]:
+        return [uses.setdefault(one, len(uses)) for one in several]
 
     def number(unit: Unit | None) -> int:
         if unit is None:
             return -1
-        if id(unit) not in numbers:
+        if unit not in numbers:
             row = [
                 unit.lean.hex(),
                 unit.full.hex(),
-                [_use_row(one) for one in unit.uses],
+                used(unit.uses),
                 [[list(chain), text.hex()] for chain, text in unit.texts],
                 list(unit.dynamic),
                 unit.sees_names,
@@ -486,16 +490,15 @@ def _rows(source: Source | list[Any]) -> list[Any]:
                 [number(one) for one in unit.decorators],
                 number(unit.notes),
                 number(unit.returns),
-                [_use_row(one) for one in unit.acts],
+                used(unit.acts),
                 list(unit.methods),
                 unit.name,
             ]
-            numbers[id(unit)] = len(units)
+            numbers[unit] = len(units)
             units.append(row)
-        return numbers[id(unit)]
+        return numbers[unit]
 
-    return [
-        units,
+    rest = [
         {k: [[line, number(u)] for line, u in found] for k, found in source.functions.items()},
         {k: [number(u) for u in found] for k, found in source.classes.items()},
         {k: list(i) for k, i in source.imported.items()},
@@ -505,11 +508,12 @@ def _rows(source: Source | list[Any]) -> list[Any]:
         sorted(source.unordered),
         [number(u) for u in source.effects],
     ]
+    return [[_use_row(one) for one in uses], units, *rest]
 
 
 def _restored(rows: list[Any], text: str) -> Source:
-    rows_of_units, functions, classes, imported, modules, assigned, state, sets, effects = rows
-    units = _Units(rows_of_units)
+    uses, of_units, functions, classes, imported, modules, assigned, state, sets, effects = rows
+    units = _Units(of_units, [_use(*one) for one in uses])
     return Source(
         text,
         functions=_Lazy(functions, lambda found: [(line, units[i]) for line, i in found]),
@@ -526,8 +530,9 @@ def _restored(rows: list[Any], text: str) -> Source:
 class _Units:
     """Units made of their rows when they are asked for: most of a file's are not."""
 
-    def __init__(self, rows: list[list[Any]]) -> None:
+    def __init__(self, rows: list[list[Any]], uses: list[Use]) -> None:
         self._rows = rows
+        self._uses = uses
         self._made: dict[int, Unit] = {}
 
     def __getitem__(self, number: int) -> Unit:
@@ -540,7 +545,7 @@ class _Units:
         self,
         lean: str,
         full: str,
-        uses: list[Any],
+        uses: list[int],
         texts: list[Any],
         dynamic: list[str],
         sees_names: bool,
@@ -549,14 +554,14 @@ class _Units:
         decorators: list[int],
         notes: int,
         returns: int,
-        acts: list[Any],
+        acts: list[int],
         methods: list[str],
         name: str,
     ) -> Unit:
         return Unit(
             lean=bytes.fromhex(lean),
             full=bytes.fromhex(full),
-            uses=tuple(_use(*one) for one in uses),
+            uses=tuple([self._uses[i] for i in uses]),
             texts=tuple((tuple(chain), bytes.fromhex(text)) for chain, text in texts),
             dynamic=tuple(dynamic),
             sees_names=sees_names,
@@ -565,7 +570,7 @@ class _Units:
             decorators=tuple(self[i] for i in decorators),
             notes=self[notes] if notes >= 0 else None,
             returns=self[returns] if returns >= 0 else None,
-            acts=tuple(_use(*one) for one in acts),
+            acts=tuple([self._uses[i] for i in acts]),
             methods=tuple(methods),
             name=name,
         )
