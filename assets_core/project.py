@@ -229,13 +229,13 @@ class Project:
     def codes(self) -> dict[str, Code]:
         """The current code version of every asset."""
         from assets_core.coding import code_versions
-        from assets_core.fingerprint import FORM, FORM_PART, remembered
+        from assets_core.fingerprint import remembered, stored_parts
         from assets_core.records import Code
 
         with remembered(self.root / FOLDER):
             found = code_versions(self.graph, self.config, self.io, self.root)
         self.code_warnings = {name: c.warnings for name, c in found.items() if c.warnings}
-        return {name: Code(c.hex, {**c.parts, FORM_PART: FORM}) for name, c in found.items()}
+        return {name: Code(c.hex, stored_parts(c)) for name, c in found.items()}
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -833,17 +833,20 @@ class Project:
         partitions: Any = None,
         *,
         plan: Plan | None = None,
+        upgraded: bool = False,
         now: datetime | None = None,
     ) -> list[tuple[str, str]]:
         """Re-stamp stale partitions with the current code and inputs, without running anything.
 
         Selection as for `plan`, or a plan that was looked at: then nothing that it does not hold
-        is accepted. For a change that is known not to alter the output. What is missing stays
-        missing, what waits is left. Returns the asset partitions accepted.
+        is accepted. For a change that is known not to alter the output; with ``upgraded`` only
+        what is stale for no other reason than that fingerprints of code got better. What is
+        missing stays missing, what waits is left. Returns the asset partitions accepted.
         """
         from assets_core.execute.accepting import accept
 
-        return accept(self, plan if plan is not None else self.plan(select, partitions, now=now))
+        made = plan if plan is not None else self.plan(select, partitions, now=now)
+        return accept(self, made, upgraded=upgraded)
 
     def invalidate(
         self,

@@ -682,6 +682,32 @@ def explain(
     return tuple(found)
 
 
+UPGRADED = "fingerprint upgraded"
+"""The kind of a reason: code that was fingerprinted by an older version can't be compared."""
+
+OLDER_FORM = "built before fingerprints of code got better; the two can't be compared"
+
+
+def _is_of_another_form(known: Mapping[str, str], parts: Mapping[str, str]) -> bool:
+    from assets_core.fingerprint import FORM_PART
+
+    of_a_function = any(name.startswith("function ") for name in known)
+    return of_a_function and FORM_PART in parts and known.get(FORM_PART) != parts[FORM_PART]
+
+
+def only_upgraded(
+    facts: Facts, asset: str, ordinals: np.ndarray, parts: Mapping[str, str]
+) -> np.ndarray:
+    """Which of these were built by code that was fingerprinted in an older form, bool."""
+    codes = facts.assets[asset].code[ordinals]
+    found = np.zeros(len(ordinals), bool)
+    for code in np.unique(codes).tolist() if facts.recall is not None else ():
+        known = facts.recall.code_parts(facts.codes.get(code, ""))  # type: ignore[union-attr]  # asked above
+        if _is_of_another_form(known, parts):
+            found |= codes == code
+    return found
+
+
 def _code_reasons(facts: Facts, code: int, current: str, parts: Mapping[str, str]) -> list[Reason]:
     from assets_core.fingerprint import changed_parts
 
@@ -689,6 +715,8 @@ def _code_reasons(facts: Facts, code: int, current: str, parts: Mapping[str, str
     if was == current:
         return []
     known = facts.recall.code_parts(was) if facts.recall is not None else {}
+    if _is_of_another_form(known, parts):
+        return [Reason(UPGRADED, OLDER_FORM, was[:12], current[:12])]
     changes = changed_parts(known, parts) if known and parts else []
     about_config = bool(changes) and all(change.startswith("config") for change in changes)
     kind = "config changed" if about_config else "code changed"

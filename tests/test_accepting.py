@@ -10,6 +10,7 @@ import pytest
 
 from assets_core import Definitions, Partition, Project, asset, daily, monthly, source
 from assets_core.errors import UsageError
+from assets_core.records import Code
 
 DAYS = daily("2024-01-01", end="2024-01-04")
 LANDED: dict[str, int] = {}
@@ -79,3 +80,61 @@ def test_lineage_of_what_was_accepted_names_what_was_there(
     (read,) = lineage.inputs
     assert [key for _, key, _ in read.nodes] == ["2024-01-01", "2024-01-02"]
     assert lineage.node.verified
+
+
+def grown(limit: int) -> Definitions:
+    @asset(partitions=DAYS)
+    def sales(landing: pa.Table) -> pa.Table:
+        return landing.slice(0, limit)
+
+    @asset(partitions=DAYS)
+    def twice(sales: pa.Table) -> pa.Table:
+        return pa.concat_tables([sales, sales])
+
+    return Definitions([landing, sales, twice])
+
+
+@pytest.fixture
+def upgraded(tmp_path: Path) -> Iterator[Project]:
+    """A project whose first two days were built when fingerprints had an older form."""
+    LANDED.clear()
+    LANDED.update({"2024-01-01": 1, "2024-01-02": 2})
+    with Project(grown(1), root=tmp_path) as older:
+        older.__dict__["codes"] = {
+            name: Code(f"{at:032x}", {f"function {name}": "0"})
+            for at, name in enumerate(["landing", "sales", "twice"])
+        }
+        older.materialize()
+    with Project(grown(1), root=tmp_path) as project:
+        yield project
+
+
+def test_what_went_stale_by_better_fingerprints_says_so(upgraded: Project) -> None:
+    plan = upgraded.plan()
+    assert (plan.must, plan.may) == (4, 0)
+    assert {r.kind for step in plan.steps() for r in step.reasons} == {"fingerprint upgraded"}
+    assert "assets accept --upgraded" in str(plan)
+
+
+def test_accepting_what_was_upgraded_makes_it_fresh_and_is_recorded(upgraded: Project) -> None:
+    assert len(upgraded.accept(upgraded=True)) == 4
+    assert not upgraded.plan()
+    assert upgraded.runs()[0].command == "assets accept --upgraded"
+    assert upgraded.history("sales", "2024-01-01").facts[0].kind == "accepted"
+
+
+def test_what_is_stale_for_another_reason_too_is_not_upgraded(upgraded: Project) -> None:
+    LANDED["2024-01-02"] = 3
+    accepted = upgraded.accept(upgraded=True)
+    assert ("sales", "2024-01-02") not in accepted
+    assert ("sales", "2024-01-01") in accepted
+    assert [step.partition for step in upgraded.plan("sales").steps()] == ["2024-01-02"]
+
+
+def test_a_change_of_code_after_the_upgrade_is_no_upgrade(
+    upgraded: Project, tmp_path: Path
+) -> None:
+    upgraded.accept(upgraded=True)
+    with Project(grown(2), root=tmp_path) as changed:
+        assert changed.accept("sales", upgraded=True) == []
+        assert changed.plan("sales").must == 2

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from assets_core.contracts import Acquire, Finish, Lease, Operation, Publish, Published
 from assets_core.errors import LeaseLostError, UsageError
 from assets_core.execute.inputs import read_of
 from assets_core.execute.result import new_run_id, this_run
+from assets_core.graph import Op
 from assets_core.plan import Plan
 from assets_core.records import Materialization
-from assets_core.staleness import Digests
+from assets_core.staleness import CODE, Digests, only_upgraded
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -20,17 +24,37 @@ if TYPE_CHECKING:
 _GROUP = 500
 
 
-def accept(project: Project, plan: Plan) -> list[tuple[str, str]]:
+def acceptable(plan: Plan, *, upgraded: bool = False) -> Iterator[tuple[Op, str, np.ndarray]]:
+    """What of a plan can be accepted: op, output and ordinals of what has a materialization.
+
+    With ``upgraded`` only what is stale for no other reason than that its code was fingerprinted
+    in an older form.
+    """
+    for batch in plan.batches:
+        for asset in batch.op.outputs:
+            there = plan.facts.assets[asset].id[batch.ordinals] > 0
+            if upgraded:
+                there &= batch.reasons == CODE
+                parts = plan.parts.get(asset, {})
+                there &= only_upgraded(plan.facts, asset, batch.ordinals, parts)
+            if there.any():
+                yield batch.op, asset, batch.ordinals[there]
+
+
+def accept(project: Project, plan: Plan, *, upgraded: bool = False) -> list[tuple[str, str]]:
     """Accept every planned partition that has a materialization; what was accepted.
+
+    With ``upgraded`` only those of `acceptable`.
 
     Raises LeaseLostError when another run is building one of them, UsageError when one was built
     or invalidated after the plan was made.
     """
-    wanted = _recorded(project, plan)
+    wanted = _recorded(project, plan, upgraded=upgraded)
     if not wanted:
         return []
     run_id = new_run_id(project.now())
-    project.state.begin(this_run(run_id, plan.environment, "assets accept"), 60.0)
+    command = "assets accept --upgraded" if upgraded else "assets accept"
+    project.state.begin(this_run(run_id, plan.environment, command), 60.0)
     status = "failed"
     try:
         for start in range(0, len(wanted), _GROUP):
@@ -43,39 +67,33 @@ def accept(project: Project, plan: Plan) -> list[tuple[str, str]]:
     return [(fact.asset, fact.partition) for fact in wanted]
 
 
-def _recorded(project: Project, plan: Plan) -> list[Materialization]:
+def _recorded(project: Project, plan: Plan, *, upgraded: bool) -> list[Materialization]:
     """The stale facts as they would be if they had just been built: current code and digest.
 
     Each has the id of the record that it is made from.
     """
     digests = Digests(plan.wiring, plan.facts)
     facts: list[Materialization] = []
-    for batch in plan.batches:
-        op, space = batch.op, plan.facts.spaces[batch.op.name]
-        for asset in op.outputs:
-            ids = plan.facts.assets[asset].id[batch.ordinals]
-            there = batch.ordinals[ids > 0].tolist()
-            known = {
-                m.partition: m
-                for m in project.state.materializations(
-                    plan.environment, asset, ids=ids[ids > 0].tolist()
+    for op, asset, ordinals in acceptable(plan, upgraded=upgraded):
+        space = plan.facts.spaces[op.name]
+        ids = plan.facts.assets[asset].id[ordinals].tolist()
+        found = project.state.materializations(plan.environment, asset, ids=ids)
+        known = {fact.partition: fact for fact in found}
+        for ordinal in ordinals.tolist():
+            digest, sums = digests.one(op, ordinal)
+            reads = tuple(
+                read_of(plan.facts, read, plan.wiring.edge(op, read), ordinal, total)
+                for read, total in zip(op.inputs, sums, strict=True)
+            )
+            facts.append(
+                replace(
+                    known[space.key(ordinal)],
+                    code=project.codes[asset],
+                    input_digest=digest,
+                    inputs=reads,
+                    kind="accepted",
                 )
-            }
-            for ordinal in there:
-                digest, sums = digests.one(op, ordinal)
-                reads = tuple(
-                    read_of(plan.facts, read, plan.wiring.edge(op, read), ordinal, total)
-                    for read, total in zip(op.inputs, sums, strict=True)
-                )
-                facts.append(
-                    replace(
-                        known[space.key(ordinal)],
-                        code=project.codes[asset],
-                        input_digest=digest,
-                        inputs=reads,
-                        kind="accepted",
-                    )
-                )
+            )
     return facts
 
 

@@ -7,17 +7,16 @@ with circles; ``syntax`` normalises source, ``sources`` finds it; ``owning`` say
 
 from assets_core.fingerprint.sources import remembered
 from assets_core.fingerprint.versions import (
-    FORM,
     FORM_PART,
     CodeVersion,
     Fingerprints,
     changed_parts,
     code_version,
     sql_version,
+    stored_parts,
 )
 
 __all__ = [
-    "FORM",
     "FORM_PART",
     "CodeVersion",
     "Fingerprints",
@@ -25,4 +24,5 @@ __all__ = [
     "code_version",
     "remembered",
     "sql_version",
+    "stored_parts",
 ]

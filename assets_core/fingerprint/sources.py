@@ -432,7 +432,7 @@ def _read(filename: str) -> str:
 # --------------------------------------------------------------------------------------------
 # The cache on disk
 
-_CACHE = "sources.json"
+_CACHE = "code.json"
 _FORM = f"5 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()

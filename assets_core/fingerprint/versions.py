@@ -20,8 +20,9 @@ from assets_core.sqltext import sql_tokens
 _SHORT = 12
 
 FORM = "2"
-"""The form of fingerprints: versions of another form can't be compared with those of this."""
+"""The form of fingerprints of functions; those of SQL alone still have the first."""
 FORM_PART = "fingerprint"
+"""The name under which the form of a code version is kept with its parts, from the second on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,19 @@ class CodeVersion:
     ``hex`` is 32 hexadecimal digits. ``parts`` maps a readable name of each component
     ("function clean", "helper definitions.cleaning.scale", "constant definitions.cleaning.LIMIT",
     "config threshold", "library numpy 2.4.6", …) to a short hash of it. ``warnings`` say what
-    could not be followed and what counts in its stead.
+    could not be followed and what counts in its stead. ``form`` is that of the fingerprint:
+    versions of different forms can't be compared.
     """
 
     hex: str
     parts: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    form: str = "1"
+
+
+def stored_parts(version: CodeVersion) -> dict[str, str]:
+    """The parts of a version as they are recorded: with its form, where that is not the first."""
+    return {**version.parts, **({FORM_PART: version.form} if version.form != "1" else {})}
 
 
 def code_version(
@@ -90,9 +98,9 @@ def _assemble(
     own = {name: one.hex()[:_SHORT] for name, one in content.items() if name != _FUNCTION}
     shown = dict(sorted({**parts, **own}.items()))
     # What is made by SQL alone has the form that it always had.
-    form = f"code{FORM}" if _FUNCTION in content else "code1"
-    hex_version = digest(form, dict(content)).hex()
-    return CodeVersion(hex_version, shown, tuple(dict.fromkeys(warnings)))
+    form = FORM if _FUNCTION in content else "1"
+    hex_version = digest(f"code{form}", dict(content)).hex()
+    return CodeVersion(hex_version, shown, tuple(dict.fromkeys(warnings)), form)
 
 
 _FUNCTION = "function"

@@ -17,7 +17,17 @@ from assets_core.graph import Input, Op
 from assets_core.observe.format import count, one_line, ranges, short
 from assets_core.partitions import Edge
 from assets_core.plan import Batch, Plan
-from assets_core.staleness import CODE, FORCED, INPUT, INVALIDATED, MISSING, READS, WAS_OPEN, Reason
+from assets_core.staleness import (
+    CODE,
+    FORCED,
+    INPUT,
+    INVALIDATED,
+    MISSING,
+    READS,
+    UPGRADED,
+    WAS_OPEN,
+    Reason,
+)
 
 MOST = 64
 """So many causes are told apart, one bit each; all that are found after them share the last bit."""
@@ -110,6 +120,11 @@ class Causes:
         if cause.kind in ("code changed", "config changed"):
             what = _parts(cause.subject)
             return f"{names(cause.assets)}: {cause.kind}" + (f" ({what})" if what else "")
+        if cause.kind == UPGRADED:
+            return (
+                f"{names(cause.assets)}: built before fingerprints of code got better; to keep "
+                "what you believe is right: assets accept --upgraded"
+            )
         if cause.kind == "missing":
             return f"never built: {names(cause.assets)}"
         if cause.kind == "invalidated":

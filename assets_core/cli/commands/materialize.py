@@ -257,6 +257,10 @@ def accept(
     select: options.Select = None,
     partition: options.Partition = None,
     partitions: options.Partitions = None,
+    upgraded: Annotated[
+        bool,
+        typer.Option("--upgraded", help="Only what is stale since fingerprints got better."),
+    ] = False,
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
@@ -265,26 +269,31 @@ def accept(
     For a change that is known not to alter the output. Nothing runs; what is missing stays
     missing.
     """
+    from assets_core.execute.accepting import acceptable
+
     with project(ctx) as loaded:
         assets, keys = options.both(selection, select), options.both(partition, partitions)
         made = loaded.plan(assets, keys)
         say_recovered(loaded)
-        if recorded(made):
-            ask(made, "Accept", recorded(made), yes=yes, quiet=as_json)
-        accepted = loaded.accept(plan=made)
+        number = sum(len(found) for _, _, found in acceptable(made, upgraded=upgraded))
+        if number:
+            ask(made, "Accept", number, yes=yes, quiet=as_json)
+        accepted = loaded.accept(plan=made, upgraded=upgraded)
         if as_json:
             print_json({"accepted": [{"asset": a, "partition": p} for a, p in accepted]})
         else:
-            _print_accepted(made, accepted)
+            _print_accepted(made, accepted, upgraded=upgraded)
         fail_unseen(made)
 
 
-def _print_accepted(made: Plan, accepted: list[tuple[str, str]]) -> None:
+def _print_accepted(made: Plan, accepted: list[tuple[str, str]], *, upgraded: bool) -> None:
     from assets_core.cli.summary import key_ranges
 
     screen = stdout()
     if accepted:
         screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
+    elif made and upgraded:
+        screen.line("Nothing is stale only since fingerprints got better.", "green")
     elif made:
         screen.line("Nothing to accept: what is stale was never materialized.", "green")
     elif not made.blocked:
