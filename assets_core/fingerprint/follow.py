@@ -430,6 +430,13 @@ class Follower:
         into.warnings.append(f"{scope.owner} imports by computed names: all of {top} counts.")
         found = [n for n in sorted(sys.modules) if n == top or n.startswith(f"{top}.")]
         into.links += [self._floor(n) for n in found if self.own.module(n)]
+        loaded = {getattr(sys.modules[n], "__file__", None) for n in found}
+        for folder in getattr(sys.modules.get(top), "__path__", ()):
+            for path in sorted(Path(folder).rglob("*.py")):
+                if str(path) not in loaded and self.own.file(str(path)):
+                    shown = path.relative_to(folder).as_posix()
+                    item = self.item("file", f"{top}/{shown}", ("unloaded", str(path)), path)
+                    into.links.append((shown, item, (shown,)))
 
     def _floor(self, name: str) -> Link:
         """A module with all that it imports: for what can't be told apart any further."""
@@ -730,6 +737,13 @@ class Follower:
             if self.own.module(name) and name != item.name:
                 into.links.append(self._floor(name))
 
+    def expand_file(self, item: Item, into: Component) -> None:
+        """A module that was not loaded: its text."""
+        source = self.files.of(str(item.value))
+        if source is not None:
+            into.lean.append(source.whole.lean)
+            into.full.append(source.whole.full)
+
     # -- what modules do when they are loaded ---------------------------------------------------
 
     def effects(self, module: str, marks: Callable[[Item], frozenset[str]]) -> list[Item]:
@@ -798,6 +812,7 @@ _EXPAND: dict[str, Callable[[Follower, Item, Component], None]] = {
     "binary": Follower.expand_binary,
     "module": Follower.expand_module,
     "with imports": Follower.expand_with_imports,
+    "file": Follower.expand_file,
     "effect": Follower.expand_unit,
     "made": Follower.expand_unit,
 }
