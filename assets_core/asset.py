@@ -235,6 +235,8 @@ class Asset:
     inputs: Mapping[str, Reference] = field(default_factory=dict)
     version: str | None = None
     libraries: tuple[str, ...] = ()
+    reads_files: tuple[str, ...] = ()
+    reads_env: tuple[str, ...] = ()
     executor: Executor | None = None
     schema: SchemaPolicy = "evolve"
     partition_column: str | None = None
@@ -411,9 +413,10 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("require") is not None:
         options = {**options, "required": require(options["require"])}
     settings = {n: value for n, value in options.items() if value is not None and n in _FIELDS}
-    for name in ("tags", "checks", "exclude", "libraries"):
+    for name in ("tags", "checks", "exclude", "libraries", "reads_files", "reads_env"):
         if name in settings:
             settings[name] = _as_tuple(settings[name], name)
+    _refuse_no_names(settings)
     if "depends_on" in settings:
         settings["depends_on"] = _references(_as_tuple(settings["depends_on"], "depends_on"))
     if "inputs" in settings:
@@ -428,9 +431,25 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @deferred(tuple)
 def _as_tuple(value: Any, name: str) -> tuple[Any, ...]:
-    if isinstance(value, (str, Asset, Reference, Check)):
+    if isinstance(value, (str, Path, Asset, Reference, Check)):
         raise DefinitionError(f"{name}={value!r} is one value.", hint=f"Write {name}=[…].")
     return tuple(value)
+
+
+def _refuse_no_names(settings: dict[str, Any]) -> None:
+    """Paths and variables are told by text, or a path where a file is meant."""
+    for name, kinds in (("reads_files", (str, Path)), ("reads_env", (str,))):
+        for value in settings.get(name, ()):
+            if not isinstance(value, kinds) or not str(value).strip() or "\0" in str(value):
+                what = "file, folder or pattern" if name == "reads_files" else "variable"
+                refuse(
+                    DefinitionError(
+                        f"{name}={value!r} names no {what}.",
+                        hint="Write reads_files=['sql/orders.sql'] or reads_env=['REGION'].",
+                    )
+                )
+        if name in settings:
+            settings[name] = tuple(str(v) for v in settings[name] if isinstance(v, kinds))
 
 
 _OPTIONS = tuple(
@@ -535,6 +554,8 @@ def asset(
     inputs: Mapping[str, str | Asset | Reference] | None = None,
     version: str | None = None,
     libraries: Sequence[str] | None = None,
+    reads_files: Sequence[str | Path] | None = None,
+    reads_env: Sequence[str] | None = None,
     executor: Executor | None = None,
     schema: SchemaPolicy | None = None,
     partition_column: str | None = None,
@@ -566,6 +587,10 @@ def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         inputs: parameter → upstream, where a parameter has another name than the asset.
         version: replaces the fingerprint of the code; change it when the output would change.
         libraries: installed distributions whose version is part of the code version.
+        reads_files: files, folders or patterns that the code reads besides its inputs, relative to
+            the project's root: their content counts as code. What Python itself opens is noticed
+            without this; readers in native code (DuckDB, pyarrow, polars) are not.
+        reads_env: environment variables that the code reads: their values count as code.
         executor: ``"process"`` for CPU-bound Python.
         schema: ``"evolve"`` accepts added, dropped and widened columns, ``"strict"`` none.
         partition_column: a column whose values must lie inside the partition: dates, timestamps
@@ -614,6 +639,7 @@ def source(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
     ``observe_range``: the same for many at once (one listing, one query): a function of
     `Partitions` returning a mapping of partition key → token, without those that are not there. A
     token is text, a number, a time, bytes, or a tuple of these.
+    ``reads_files`` and ``reads_env``: what these functions read besides, as for `asset`.
     ``closed_after``: a partition whose window ended longer ago than this, and that was looked at
     since, is looked at no more (``assets observe --all`` does): ``"30d"``.
     """
@@ -743,6 +769,8 @@ class Group:
         schema: SchemaPolicy | None = None,
         batch: bool | Batch | None = None,
         require: Require | Literal["all", "any"] | float | Callable[..., bool] | None = None,
+        reads_files: Sequence[str | Path] | None = None,
+        reads_env: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         defaults = {
@@ -756,6 +784,8 @@ class Group:
             "schema": schema,
             "batch": batch,
             "require": require,
+            "reads_files": reads_files,
+            "reads_env": reads_env,
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)

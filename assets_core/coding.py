@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assets_core.asset import Asset
+from assets_core.contents import Contents, declared
 from assets_core.contracts import IOManager
 from assets_core.fingerprint import CodeVersion, Fingerprints
 from assets_core.graph import Graph
@@ -15,20 +16,41 @@ from assets_core.partitions.definitions import PartitionsDefinition, Product, Ti
 
 
 def code_versions(
-    graph: Graph, config: Mapping[str, Any], io: Mapping[str, IOManager], root: Path
+    graph: Graph,
+    config: Mapping[str, Any],
+    io: Mapping[str, IOManager],
+    root: Path,
+    contents: Contents,
+    resources: Mapping[str, Any],
 ) -> dict[str, CodeVersion]:
     """The current code version of every asset."""
-    prints = Fingerprints((str(root),))
+    prints = Fingerprints(
+        (str(root),),
+        read_at_import=contents.read_at_import,
+        own_folders=contents.watch.more,
+        resources=resources,
+        secret=contents.secret,
+    )
     own = {name: config.get(graph.op_of[name].name) for name in graph.assets}
     return {
-        name: _of_source(prints, asset, own[name])
+        name: _of_source(prints, asset, own[name], _read(asset, root, contents))
         if asset.kind == "source"
-        else _of(prints, asset, own[name], io[asset.io])
+        else _of(prints, asset, own[name], io[asset.io], _read(asset, root, contents))
         for name, asset in graph.assets.items()
     }
 
 
-def _of_source(prints: Fingerprints, source: Asset, config: Any) -> CodeVersion:
+def _read(asset: Asset, root: Path, contents: Contents) -> dict[str, bytes]:
+    """The parts of what an asset declares to read."""
+    if not asset.reads_files and not asset.reads_env:
+        return {}
+    found = declared(contents, root, asset.reads_files, asset.reads_env)
+    return {name: digest.encode() for name, digest in found.items()}
+
+
+def _of_source(
+    prints: Fingerprints, source: Asset, config: Any, read: Mapping[str, bytes]
+) -> CodeVersion:
     """What a token stands for; a source that is looked at whole each time needs none.
 
     It makes nothing stale: what other code sees is told by the content.
@@ -42,11 +64,21 @@ def _of_source(prints: Fingerprints, source: Asset, config: Any) -> CodeVersion:
     if config is not None:
         extra["config"] = _values(config)
     return prints.of(
-        source.function, version=source.version, extra=extra, libraries=source.libraries
+        source.function,
+        version=source.version,
+        extra=extra,
+        libraries=source.libraries,
+        read=read,
     )
 
 
-def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> CodeVersion:
+def _of(
+    prints: Fingerprints,
+    asset: Asset,
+    config: Any,
+    manager: IOManager,
+    read: Mapping[str, bytes],
+) -> CodeVersion:
     extra: dict[str, object] = {"io": manager.identity()}
     if asset.exclude:
         extra["exclude"] = sorted(asset.exclude)
@@ -60,6 +92,7 @@ def _of(prints: Fingerprints, asset: Asset, config: Any, manager: IOManager) -> 
         extra=extra,
         libraries=asset.libraries,
         sql=asset.sql or None,
+        read=read,
     )
 
 

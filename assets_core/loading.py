@@ -9,7 +9,7 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from assets_core.asset import Asset, Definitions, Location, MultiAsset, declared
 from assets_core.deferring import Collected, as_definition, collecting
 from assets_core.errors import AssetsError, DefinitionError, UsageError
 from assets_core.sql import known_tables, remember_tables
+from assets_core.tracing import Watch, apart_from, code_roots, loading
 
 
 def load_definitions(module: str, root: Path) -> Definitions:
@@ -36,13 +37,17 @@ def load_definitions(module: str, root: Path) -> Definitions:
     return definitions
 
 
-def gather(module: str, root: Path) -> tuple[Definitions, Collected]:
+def gather(
+    module: str, root: Path, more_roots: Sequence[str] = ()
+) -> tuple[Definitions, Collected]:
     """As `load_definitions`, with the problems put down instead of raised.
 
-    A module that fails to import does not keep the others of its package from being loaded.
+    A module that fails to import does not keep the others of its package from being loaded. What
+    modules under ``root`` (and ``more_roots``) read while they are imported is noted.
     """
     found, before = Collected(), set(sys.modules)
-    with collecting(found):
+    watch = Watch(code_roots(root, more_roots), apart_from(root, ()))
+    with collecting(found), loading(watch):
         modules = list(_import(module, root, found))
     own = [value for m in modules for value in vars(m).values() if isinstance(value, Definitions)]
     given = list({id(value): value for value in own}.values())

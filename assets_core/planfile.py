@@ -553,7 +553,7 @@ class _Replayer:
         fresh = np.ones(len(at), bool)
         for name in batch.op.outputs:
             own = self.facts.assets[name]
-            fresh &= own.code[at] == self.facts.code_id(self.world.codes[name].hex)
+            fresh &= self.facts.of_current_code(name, self.world.codes[name].hex)[at]
             fresh &= (own.id[at] != 0) & (own.digest[at] == now).all(axis=1)
         return fresh
 

@@ -6,6 +6,7 @@ nothing that they decide.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from assets_core.settings import Found, Settings, find, load_settings
 
 if TYPE_CHECKING:
     from assets_core.backfills import Backfills
+    from assets_core.contents import Contents
     from assets_core.contracts import IOManager, StateStore
     from assets_core.execute.capture import RunLog
     from assets_core.execute.engine import StepEvent
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from assets_core.records import Attempt, Code, Materialization, Run
     from assets_core.review.against import Against
     from assets_core.staleness import Facts, Sightings, Wiring
+    from assets_core.tracing import Watch
 
 Select = str | Sequence[str] | None
 Partitions = "str | Sequence[str] | PartitionSelection | None"
@@ -148,7 +151,7 @@ class Project:
         found = find(_folder(root))
         given = {"module": module, "state": state, "environment": environment}
         settings = load_settings(found, given=given)
-        definitions, wrong = gather(settings.module, found.root)
+        definitions, wrong = gather(settings.module, found.root, settings.code_roots)
         origin = Origin(settings.module, str(found.root), settings.environment, dict(config or {}))
         with parsed_queries(found.root / FOLDER):
             if wrong.problems:
@@ -233,7 +236,14 @@ class Project:
         from assets_core.records import Code
 
         with remembered(self.root / FOLDER):
-            found = code_versions(self.graph, self.config, self.io, self.root)
+            found = code_versions(
+                self.graph,
+                self.config,
+                self.io,
+                self.root,
+                self.contents(),
+                self.definitions.resources,
+            )
         self.code_warnings = {name: c.warnings for name, c in found.items() if c.warnings}
         return {name: Code(c.hex, stored_parts(c)) for name, c in found.items()}
 
@@ -248,7 +258,25 @@ class Project:
             resources=self.definitions.resources,
             config=self.config,
             environment=self.environment,
+            contents=self.contents(),
         )
+
+    @cached_property
+    def watch(self) -> Watch:
+        """Which files count as the project's code: those under its code roots that are neither
+        data nor state."""
+        from assets_core.tracing import Watch, apart_from, code_roots
+
+        folders = [Path(f) for io in self.io.values() if (f := getattr(io, "folder", None))]
+        roots = code_roots(self.root, self.settings.code_roots)
+        given = tuple(os.path.realpath(self.root / one) for one in self.settings.code_roots)
+        return Watch(roots, apart_from(self.root, folders), given)
+
+    def contents(self) -> Contents:
+        """What files and variables hold that code reads, as they are from now on."""
+        from assets_core.contents import Contents
+
+        return Contents(self.root, self.watch, self.root / FOLDER)
 
     def now(self) -> datetime:
         """The instant that decides which windows have closed: the clock, in UTC."""
@@ -283,10 +311,13 @@ class Project:
         path = self.state.beside(f"facts-{safe_path_part(self.environment)}.bin")
         if path is None:
             snapshot = self.state.snapshot(self.environment, self.graph.assets)
-            return Facts.of(snapshot, laid_out, recall)
-        from assets_core.state.packed import PackedFacts
+            facts = Facts.of(snapshot, laid_out, recall)
+        else:
+            from assets_core.state.packed import PackedFacts
 
-        return PackedFacts(path, self.state, self.environment).facts(laid_out, recall)
+            facts = PackedFacts(path, self.state, self.environment).facts(laid_out, recall)
+        facts.contents = self.contents().now
+        return facts
 
     # ---------------------------------------------------------------------------------------
     # Planning and running

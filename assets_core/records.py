@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from assets_core.hashing import hexdigest
+
 Version = tuple[int, int]
 """A data version or an input digest: two unsigned 64-bit integers, most significant first."""
 
@@ -84,6 +86,26 @@ class Code:
 
     hex: str
     parts: Mapping[str, str] = field(default_factory=dict)
+
+
+TRACED = "traced "
+"""How the parts of a code version begin that were seen while it ran."""
+
+
+def with_reads(code: Code, reads: Sequence[tuple[str, str, str]]) -> Code:
+    """A code version together with what a build was seen to read besides code.
+
+    ``reads`` are kinds, names and digests. The version is told by ``static+traced``, so that the
+    static one can be compared by itself.
+
+    >>> with_reads(Code("ab"), [("file", "q.sql", "12")]).parts
+    {'traced file q.sql': '12'}
+    """
+    if not reads:
+        return code
+    parts = {f"{TRACED}{kind} {name}": digest for kind, name, digest in sorted(reads)}
+    content = hexdigest("traced", sorted(parts.items()))[:16]
+    return Code(f"{code.hex}+{content}", {**code.parts, **parts})
 
 
 MaterializationKind = Literal["built", "unchanged", "observed", "accepted", "recovered"]

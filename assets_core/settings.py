@@ -36,7 +36,8 @@ class Settings(BaseModel):
 
     ``module`` is what is loaded (a dotted name or a path), ``state`` the state store's URL,
     ``environment`` the name space of pointers, ``jobs`` how many steps run at a time,
-    ``lease_seconds`` how long a run may give no sign of life before others may take over.
+    ``lease_seconds`` how long a run may give no sign of life before others may take over,
+    ``code_roots`` further folders (relative to the root) whose code is the project's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class Settings(BaseModel):
     environment: str = Field("prod", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")
     jobs: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=1024)
     lease_seconds: float = Field(60.0, gt=0.1, le=86_400)
+    code_roots: tuple[str, ...] = ()
     io: Mapping[str, StoreSettings] = Field(default_factory=dict)
     config: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
 
@@ -137,9 +139,12 @@ def load_settings(
         raise _config_error(error, found, variables, given) from error
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+def _variables(environ: Mapping[str, str]) -> dict[str, Any]:
     names = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in Settings.model_fields}
-    return {name: environ[key] for key, name in names.items() if environ.get(key)}
+    found: dict[str, Any] = {n: environ[key] for key, n in names.items() if environ.get(key)}
+    if "code_roots" in found:
+        found["code_roots"] = tuple(filter(None, found["code_roots"].split(os.pathsep)))
+    return found
 
 
 def _merged_config(found: Found, environ: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
@@ -168,7 +173,7 @@ def _merged_config(found: Found, environ: Mapping[str, str] | None) -> dict[str,
 def _config_error(
     error: ValidationError,
     found: Found,
-    variables: Mapping[str, str],
+    variables: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> ConfigError:
     first = error.errors()[0]

@@ -18,6 +18,7 @@ from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one
 from assets_core.partitions import Edge, KeySpace, places
 from assets_core.records import (
     NO_VERSION,
+    TRACED,
     InputRead,
     Invalidation,
     Materialization,
@@ -153,7 +154,8 @@ class AssetFacts:
 class Facts:
     """What is recorded of every asset, laid out in its key space, at one revision.
 
-    ``invalidations`` are those of each asset by id; few, and so kept as they are.
+    ``invalidations`` are those of each asset by id; few, and so kept as they are. ``contents``
+    gives the digest of something that code reads, by kind and name, as it is now.
     """
 
     spaces: Mapping[str, KeySpace]
@@ -162,9 +164,13 @@ class Facts:
     revision: int = 0
     recall: Recall | None = None
     invalidations: dict[str, dict[int, Invalidation]] = field(default_factory=dict)
+    contents: Callable[[str, str], str] | None = None
     _invalidated: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _indexed: int = field(default=0, init=False, repr=False)
     _ids: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    _bases: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False)
+    _bases_of: int = field(default=-1, init=False, repr=False)
+    _traced: dict[str, bool] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def empty(cls, spaces: Mapping[str, KeySpace]) -> Facts:
@@ -228,6 +234,52 @@ class Facts:
             self._ids = {text: number for number, text in reversed(self.codes.items())}
             self._indexed = len(self.codes)
         return self._ids.get(hex_version, -2)
+
+    def is_current(self, number: int, hex_version: str) -> bool:
+        """Whether what a column's value stands for is this code version, and all that it was seen
+        to read besides holds what it held then."""
+        recorded = self.codes.get(number)
+        if recorded == hex_version:
+            return True
+        if recorded is None or not recorded.startswith(f"{hex_version}+"):
+            return False
+        if recorded not in self._traced:
+            now = self.reads_now(recorded)
+            then = self.recall.code_parts(recorded) if self.recall is not None else {}
+            self._traced[recorded] = bool(now) and all(then[n] == d for n, d in now.items())
+        return self._traced[recorded]
+
+    def reads_now(self, recorded: str) -> dict[str, str]:
+        """The parts of what a code version was seen to read, with their digests of now; empty
+        where that can't be told."""
+        if self.recall is None or self.contents is None:
+            return {}
+        found = {}
+        for name in self.recall.code_parts(recorded):
+            if name.startswith(TRACED):
+                kind, _, what = name.removeprefix(TRACED).partition(" ")
+                found[name] = self.contents(kind, what)
+        return found
+
+    def of_current_code(self, asset: str, hex_version: str) -> np.ndarray:
+        """Which partitions were built by this code version, bool; see `is_current`."""
+        own = self.assets[asset].code
+        found: np.ndarray = own == self.code_id(hex_version)
+        traced = self._traced_ids(hex_version)
+        if traced and not found.all():
+            found |= np.isin(own, [n for n in traced if self.is_current(n, hex_version)])
+        return found
+
+    def _traced_ids(self, hex_version: str) -> Sequence[int]:
+        """The column's values for what a code version was recorded as together with its reads."""
+        self.code_id(hex_version)  # brings the index up to date
+        if self._bases_of != self._indexed:
+            self._bases_of, self._bases = self._indexed, {}
+            for text, number in self._ids.items():
+                base, plus, _ = text.partition("+")
+                if plus:
+                    self._bases.setdefault(base, []).append(number)
+        return self._bases.get(hex_version, ())
 
 
 class Wiring:
@@ -463,7 +515,7 @@ def _own_reasons(facts: Facts, name: str, code: str, now: np.ndarray) -> np.ndar
     own = facts.assets[name]
     there = own.id != 0
     reasons = np.where(there, 0, MISSING).astype(np.uint8)
-    reasons[there & (own.code != facts.code_id(code))] |= CODE
+    reasons[there & ~facts.of_current_code(name, code)] |= CODE
     # Compared as pairs: any() along an axis of two is many times slower than two columns.
     moved = (own.digest[:, 0] != now[:, 0]) | (own.digest[:, 1] != now[:, 1])
     reasons[there & moved] |= INPUT
@@ -717,10 +769,23 @@ def _code_reasons(facts: Facts, code: int, current: str, parts: Mapping[str, str
     known = facts.recall.code_parts(was) if facts.recall is not None else {}
     if _is_of_another_form(known, parts):
         return [Reason(UPGRADED, OLDER_FORM, was[:12], current[:12])]
-    changes = changed_parts(known, parts) if known and parts else []
+    if was.startswith(f"{current}+"):
+        return [_reads_moved(known, facts.reads_now(was))]
+    static = {name: part for name, part in known.items() if not name.startswith(TRACED)}
+    changes = changed_parts(static, parts) if static and parts else []
     about_config = bool(changes) and all(change.startswith("config") for change in changes)
     kind = "config changed" if about_config else "code changed"
     return [Reason(kind, "; ".join(changes) or "another code version", was[:12], current[:12])]
+
+
+def _reads_moved(known: Mapping[str, str], now: Mapping[str, str]) -> Reason:
+    """Which of the things that a build read besides its inputs hold something else now."""
+    moved = (name for name, digest in sorted(now.items()) if known[name] != digest)
+    names = [name.removeprefix(TRACED) for name in moved]
+    shown = [f"{name} changed" for name in names[:_SHOWN]]
+    shown += [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    told = "; ".join(shown) or "what it read besides its inputs is not known"
+    return Reason("code changed", told)
 
 
 def _input_reasons(graph: Graph, digests: Digests, asset: str, ordinal: int) -> list[Reason]:

@@ -87,6 +87,11 @@ class DuckDBTables:
     def __repr__(self) -> str:
         return f"DuckDBTables({self._given!r})"
 
+    @property
+    def folder(self) -> str:
+        """Where data lies: what is read there is no code."""
+        return str(self._path)
+
     def identity(self) -> tuple[object, ...]:
         """Where data is kept; a path inside the project counts from the project's folder."""
         project = self._project.absolute()

@@ -89,6 +89,11 @@ class ParquetFiles:
     def __repr__(self) -> str:
         return f"ParquetFiles({self._given!r})"
 
+    @property
+    def folder(self) -> str:
+        """Where data lies: what is read there is no code."""
+        return str(self._root)
+
     def identity(self) -> tuple[object, ...]:
         """Where and how data is kept; a root inside the project counts by its relative path."""
         place = os.path.relpath(self._root, os.path.abspath(self._project))

@@ -70,6 +70,7 @@ from assets_core.records import (
     Receipt,
     Version,
     version_hex,
+    with_reads,
 )
 from assets_core.staleness import (
     CODE,
@@ -658,8 +659,9 @@ class Engine:
                 return True
             own = self._facts.assets[asset]
             recorded = (int(own.digest[ordinal][0]), int(own.digest[ordinal][1]))
-            code = self._facts.codes.get(int(own.code[ordinal]))
-            if not own.id[ordinal] or recorded != digest or code != self.codes[asset].hex:
+            if not own.id[ordinal] or recorded != digest:
+                return True
+            if not self._facts.is_current(int(own.code[ordinal]), self.codes[asset].hex):
                 return True
         return False
 
@@ -842,7 +844,7 @@ class Engine:
             environment=self.plan.environment,
             asset=asset,
             partition=task.partition.key,
-            code=self.codes[asset],
+            code=with_reads(self.codes[asset], outcome.traced),
             input_digest=digest,
             data_version=made.version,
             receipt=Receipt(
@@ -1351,7 +1353,7 @@ def _copy_facts(plan: Plan) -> Facts:
         if name in concerned
     }
     known = {name: dict(each) for name, each in facts.invalidations.items() if name in concerned}
-    return Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall, known)
+    return replace(facts, assets=assets, codes=dict(facts.codes), invalidations=known)
 
 
 def deadline_of(asset: Asset, task: Task) -> int:

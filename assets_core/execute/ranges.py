@@ -34,6 +34,7 @@ from assets_core.execute.step import (
     refuse_unkept,
     run_step,
     scan,
+    traced,
     users_errors,
 )
 from assets_core.faults import reach
@@ -106,15 +107,17 @@ def run_range(runtime: Runtime, task: RangeTask) -> RangeOutcome:
         reach("execute.loaded")
         loaded = time.time_ns() // 1000
         context = _context(runtime, task, partitions)
-        results = call(runtime, op, partitions, values, context)
-        reach("execute.called")
-        called = time.time_ns() // 1000
-        each = _make_all(runtime, task, partitions, results, context)
+        with traced(runtime, op, values) as reads:
+            results = call(runtime, op, partitions, values, context)
+            reach("execute.called")
+            called = time.time_ns() // 1000
+            each = _make_all(runtime, task, partitions, results, context)
     metadata = plain_metadata(context.metadata)
     for outcome in each:
         if isinstance(outcome, Outcome):
             outcome.started, outcome.loaded, outcome.called = started, loaded, called
             outcome.metadata = metadata
+            outcome.traced = tuple(reads)
     return RangeOutcome(each)
 
 

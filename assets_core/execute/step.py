@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,14 +38,20 @@ from assets_core.graph import Graph, Op
 from assets_core.hashing import UnhashableError
 from assets_core.partitions import Partition, Partitions
 from assets_core.records import CheckOutcome, Version
+from assets_core.tracing import tracing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from assets_core.contents import Contents
+
 
 @dataclass(frozen=True)
 class Runtime:
-    """What every step of a run shares: the graph, the stores, resources and config values."""
+    """What every step of a run shares: the graph, the stores, resources and config values.
+
+    ``contents`` tells what else code reads; without it nothing is traced.
+    """
 
     graph: Graph
     io: Mapping[str, IOManager]
@@ -52,6 +59,7 @@ class Runtime:
     config: Mapping[str, Any]
     environment: str = "prod"
     allow_schema_change: bool = False
+    contents: Contents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +91,15 @@ class Made:
 
 @dataclass(slots=True)
 class Outcome:
-    """What an attempt produced: outputs by asset, and what the function noted."""
+    """What an attempt produced: outputs by asset, what the function noted, and what it read
+    besides its inputs (kind, name and digest of each)."""
 
     made: dict[str, Made] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     started: int = 0
     loaded: int = 0
     called: int = 0
+    traced: tuple[tuple[str, str, str], ...] = ()
 
 
 class ChecksError(CheckFailedError):
@@ -113,12 +123,49 @@ def run_step(runtime: Runtime, task: Task) -> Outcome:
         reach("execute.loaded")
         outcome.loaded = time.time_ns() // 1000
         context = _context(runtime, task)
-        results = call(runtime, op, Partitions((task.partition,)), values, context)
-        reach("execute.called")
-        outcome.called = time.time_ns() // 1000
-        _make_all(runtime, op, task, results, context, outcome)
+        with traced(runtime, op, values) as reads:
+            results = call(runtime, op, Partitions((task.partition,)), values, context)
+            reach("execute.called")
+            outcome.called = time.time_ns() // 1000
+            _make_all(runtime, op, task, results, context, outcome)
+        outcome.traced = tuple(reads)
     outcome.metadata = plain_metadata(context.metadata)
     return outcome
+
+
+@contextlib.contextmanager
+def traced(
+    runtime: Runtime, op: Op, values: Mapping[str, Any]
+) -> Iterator[list[tuple[str, str, str]]]:
+    """Note what a function reads besides its inputs; the list is filled when it is done."""
+    found: list[tuple[str, str, str]] = []
+    asset = runtime.graph.assets[op.name]
+    if runtime.contents is None or asset.kind == "sql" or asset.version is not None:
+        yield found
+        return
+    with tracing(runtime.contents.watch, handed_over(values)) as trace:
+        yield found
+    found += runtime.contents.of(trace)
+    if trace.environment and not asset.reads_env and op.name not in _warned:
+        _warned.add(op.name)
+        logging.getLogger("assets_core").warning(
+            "%s reads all environment variables at once; name those that matter with reads_env=.",
+            op.name,
+        )
+
+
+_warned: set[str] = set()
+
+
+def handed_over(values: Mapping[str, Any]) -> list[str]:
+    """The paths among a function's inputs."""
+    found: list[str] = []
+    for value in values.values():
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        several = value if isinstance(value, list | tuple) else (value,)
+        found += [str(one.absolute()) for one in several if isinstance(one, Path)]
+    return found
 
 
 def plain_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

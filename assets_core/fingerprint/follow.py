@@ -68,6 +68,9 @@ class Item:
     holder: ModuleType | None = None
 
 
+ReadAtImport = Callable[[str], list[tuple[str, str, str]]]
+"""Module → kind, name and digest of each thing that it read while it was imported."""
+
 Link = tuple[str, Item | str, tuple[object, ...]]
 """Name as written; what it stands for, an item or opaque text; what counts of how it is used."""
 
@@ -118,8 +121,17 @@ class Follower:
     Use one for one moment: it does not notice what changes while it lives.
     """
 
-    def __init__(self, own: Own) -> None:
+    def __init__(
+        self,
+        own: Own,
+        read_at_import: ReadAtImport | None = None,
+        resources: Mapping[str, Any] | None = None,
+        secret: bytes = b"",
+    ) -> None:
         self.own = own
+        self._read_at_import = read_at_import
+        self._resources = dict(resources or {})
+        self._secret = secret
         self.files = Files()
         self._items: dict[object, Item] = {}
         self._components: dict[object, Component] = {}
@@ -238,6 +250,40 @@ class Follower:
                 self._dynamic(name, scope, into)
         if unit.queries:
             self._bind_query(unit, scope, into)
+        if unit.resources is not None and self._resources:
+            wanted = [n for n in self._resources if not unit.resources or n in unit.resources]
+            into.links += [self._resource(name) for name in wanted]
+
+    def _resource(self, name: str) -> Link:
+        return (name, self.item("resource", name, ("resource", name), self._resources[name]), ())
+
+    def expand_resource(self, item: Item, into: Component) -> None:
+        """A resource by its config; secrets by a keyed digest. A version stands for all of it."""
+        version = getattr(item.value, "version", None) if is_ours(item.value) else None
+        if version is not None:
+            into.content.append(("version", version))
+            return
+        found = Component()
+        reader = ValueReader(
+            lambda one: self.referred(one, found),
+            self.own.type,
+            self.own.roots,
+            secret=self._secret,
+        )
+        try:
+            into.content.append(reader.digest(item.value))
+        except UnhashableError as error:
+            kind = type(item.value)
+            into.content.append(("type", dotted(kind)))
+            into.warnings.append(
+                f"resource {item.name} has no plain form ({error.message.rstrip('.')}): only its "
+                'type counts. Give its version: resources={"%s": Resource(…, version="1")}.'
+                % item.name
+            )
+            holder = sys.modules.get(kind.__module__)
+            if holder is not None and self.own.module(kind.__module__):
+                into.links.append(self._floor(kind.__module__))
+        into.links += found.links
 
     def _bind_query(self, unit: Unit, scope: _Scope, into: Component) -> None:
         """A query may read variables of the module by the names in its text, wherever that comes
@@ -435,7 +481,7 @@ class Follower:
             for path in sorted(Path(folder).rglob("*.py")):
                 if str(path) not in loaded and self.own.file(str(path)):
                     shown = path.relative_to(folder).as_posix()
-                    item = self.item("file", f"{top}/{shown}", ("unloaded", str(path)), path)
+                    item = self.item("unloaded", f"{top}/{shown}", ("unloaded", str(path)), path)
                     into.links.append((shown, item, (shown,)))
 
     def _floor(self, name: str) -> Link:
@@ -729,6 +775,7 @@ class Follower:
         source = self.files.of_module(module)
         self.expand_module(item, into)
         into.warnings.clear()
+        self._bind_reads(item.name, into)
         if source is None or module is None:
             return
         names = {_absolute(one, vars(module)) for one in source.modules}
@@ -736,6 +783,16 @@ class Follower:
         for name in sorted(names & sys.modules.keys()):
             if self.own.module(name) and name != item.name:
                 into.links.append(self._floor(name))
+
+    def _bind_reads(self, module: str, into: Component) -> None:
+        """What a module read while it was imported: values made of that may be anywhere."""
+        for kind, name, digest in self._read_at_import(module) if self._read_at_import else ():
+            item = self.item(kind, name, ("read", kind, name), digest)
+            into.links.append((name, item, (kind, name)))
+
+    def expand_read(self, item: Item, into: Component) -> None:
+        """A file, folder or variable that was read at import: by its digest."""
+        into.content.append(item.value)
 
     def expand_file(self, item: Item, into: Component) -> None:
         """A module that was not loaded: its text."""
@@ -794,6 +851,8 @@ class Follower:
         into.lean.append(unit.lean)
         into.full.append(unit.full)
         self.bind(unit, _Scope({}, vars(module), module.__name__), into)
+        if item.kind == "effect":
+            self._bind_reads(module.__name__, into)
 
 
 _HARMLESS = tuple(f"library {name}" for name in ("logging", "sys.path", "typing", "atexit", "abc"))
@@ -812,7 +871,11 @@ _EXPAND: dict[str, Callable[[Follower, Item, Component], None]] = {
     "binary": Follower.expand_binary,
     "module": Follower.expand_module,
     "with imports": Follower.expand_with_imports,
-    "file": Follower.expand_file,
+    "unloaded": Follower.expand_file,
+    "file": Follower.expand_read,
+    "folder": Follower.expand_read,
+    "variable": Follower.expand_read,
+    "resource": Follower.expand_resource,
     "effect": Follower.expand_unit,
     "made": Follower.expand_unit,
 }

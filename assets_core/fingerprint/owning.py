@@ -26,9 +26,14 @@ _INSTALLED = _installed_prefixes()
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Tells the project's own modules and files from everybody else's."""
+    """Tells the project's own modules and files from everybody else's.
+
+    Own is what lies neither in the standard library nor among installed packages; ``folders`` are
+    own wherever they lie. ``roots`` are where the project is, which does not count in values.
+    """
 
     roots: tuple[str, ...]
+    folders: tuple[str, ...] = ()
     packages: frozenset[str] = frozenset({"__main__"})
     files: dict[str, bool] = field(default_factory=dict)
     modules: dict[str, bool] = field(default_factory=dict)
@@ -76,6 +81,8 @@ class Own:
         if filename.startswith("<"):
             return filename.startswith(("<ipython", "<stdin", "<string", "<doctest"))
         path = str(Path(filename).resolve())
+        if any(path.startswith(f"{folder}/") for folder in self.folders):
+            return True
         parts = Path(path).parts
         if "site-packages" in parts or "dist-packages" in parts:
             return False

@@ -77,7 +77,8 @@ class Unit:
     each. ``texts`` are digests of log messages, with what is called to log them.
     ``dynamic`` names what reaches code by computed names. ``sees_names``: the full form is needed.
     ``queries``: it may read variables by the names in a text; ``words`` are those of its texts.
-    ``acts`` are the outside names on which its statements act without binding a name:
+    ``resources`` are the names that it looks up in something's ``.resources`` (empty: any; None: it
+    does not). ``acts`` are the outside names on which its statements act without binding a name:
     ``x.seed(1)``, ``x.prec = 5``. ``notes`` holds the annotations of a function's parameters,
     ``returns`` that of its result, ``methods`` the names of the functions in a class's body, which
     are units of their own.
@@ -90,6 +91,7 @@ class Unit:
     dynamic: tuple[str, ...] = ()
     sees_names: bool = False
     queries: bool = False
+    resources: tuple[str, ...] | None = None
     words: tuple[str, ...] = ()
     decorators: tuple[Unit, ...] = ()
     notes: Unit | None = None
@@ -246,6 +248,7 @@ class _About:
     valued: frozenset[str]
     loaded: frozenset[str]
     words: frozenset[str]
+    resources: tuple[str, ...] | None
 
     @classmethod
     def of(cls, nodes: Sequence[ast.AST]) -> _About:
@@ -268,7 +271,26 @@ class _About:
                 words.update(_WORD.findall(node.value))
         # A text may name a variable for whoever looks into this frame.
         pinned = None if own_frame else frozenset(words)
-        return cls(pinned, frozenset(valued), frozenset(loaded), frozenset(words))
+        every = frozenset(words)
+        return cls(pinned, frozenset(valued), frozenset(loaded), every, _resources(nodes))
+
+
+def _resources(nodes: Sequence[ast.AST]) -> tuple[str, ...] | None:
+    """The names looked up in ``.resources``, empty where one is computed; None without any."""
+    every = [node for top in nodes for node in ast.walk(top)]
+    found = [n for n in every if isinstance(n, ast.Attribute) and n.attr == "resources"]
+    if not found:
+        return None
+    names = {
+        id(node.value): node.slice.value
+        for node in every
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.Constant)
+        and isinstance(node.slice.value, str)
+    }
+    if any(id(node) not in names for node in found):
+        return ()
+    return tuple(sorted({names[id(node)] for node in found}))
 
 
 def _walk(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
@@ -676,6 +698,7 @@ def _unit(
         sees_names=lean.sees_names,
         acts=tuple(lean.acts),
         queries=lean.queries,
+        resources=about.resources,
         words=tuple(sorted(about.words)) if lean.queries else (),
         name=name,
         **parts,

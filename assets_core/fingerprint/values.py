@@ -13,6 +13,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from enum import Enum
+from hashlib import blake2b
 from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
@@ -21,7 +22,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from assets_core.fingerprint.owning import dotted, is_ours
 from assets_core.hashing import UnhashableError, digest, is_known, object_parts
@@ -46,7 +47,8 @@ class ValueReader:
     ``link`` gets functions, classes and modules, and gives the plain value that stands in their
     place. ``is_own`` tells classes of the project. ``places`` are folders whose location must not
     count: the project may be moved, or cloned elsewhere. ``in_order``: a dict's order counts.
-    ``in_code``: texts may begin with such a place, too.
+    ``in_code``: texts may begin with such a place, too. ``secret``: the key by which secrets
+    (``SecretStr``) are digested; without one they count by their type alone.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class ValueReader:
         *,
         in_order: bool = True,
         in_code: bool = True,
+        secret: bytes = b"",
     ) -> None:
         self._link = link
         self._is_own = is_own
         self._places = tuple(sorted(places, key=len, reverse=True))
         self._in_order = in_order
         self._in_code = in_code
+        self._secret = secret
         self._inside: dict[int, int] = {}
         self._held: list[object] = []  # so that ids are not used again while they are known
 
@@ -85,6 +89,9 @@ class ValueReader:
             return self._link(value)
         if is_ours(value):
             return identity(value)
+        if self._secret and hasattr(type(value), "get_secret_value"):
+            plain = digest(cast("Any", value).get_secret_value())
+            return ("secret", blake2b(plain, key=self._secret, digest_size=16).digest())
         if isinstance(value, PurePath):
             return self._replace_path(value)
         if isinstance(value, logging.Logger | logging.LoggerAdapter):

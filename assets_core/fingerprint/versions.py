@@ -10,7 +10,13 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
-from assets_core.fingerprint.follow import SEES_NAMES, Component, Follower, Item
+from assets_core.fingerprint.follow import (
+    SEES_NAMES,
+    Component,
+    Follower,
+    Item,
+    ReadAtImport,
+)
 from assets_core.fingerprint.owning import Own, dotted, is_ours, module_name
 from assets_core.fingerprint.rooted import Link, Rooted
 from assets_core.fingerprint.values import MAX_WRAPPERS, ValueReader
@@ -112,9 +118,24 @@ class Fingerprints:
     Use one for one moment: it does not notice what changes while it lives.
     """
 
-    def __init__(self, project_roots: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self,
+        project_roots: Sequence[str | Path] = (),
+        *,
+        own_folders: Sequence[str] = (),
+        read_at_import: ReadAtImport | None = None,
+        resources: Mapping[str, Any] | None = None,
+        secret: bytes = b"",
+    ) -> None:
+        """``own_folders`` hold code of the project wherever they lie. ``read_at_import`` gives what
+        a module read while it was imported; ``resources`` are what ``context.resources`` holds,
+        with their secrets digested by the key ``secret``."""
         roots = tuple(str(Path(root).resolve()) for root in project_roots)
-        self._sessions: dict[str, _Session] = {"": _Session(Own(roots))}
+        self._about = (read_at_import, dict(resources or {}), secret)
+        self._sessions = {"": self._session(Own(roots, tuple(own_folders)))}
+
+    def _session(self, own: Own) -> _Session:
+        return _Session(Follower(own, *self._about))
 
     def _session_for(self, fn: object) -> _Session:
         """The session for a function: one of its own for an installed package's.
@@ -128,7 +149,7 @@ class Fingerprints:
             return first
         top = module_name(function).partition(".")[0]
         if top not in self._sessions:
-            self._sessions[top] = _Session(Own((), frozenset({"__main__", top})))
+            self._sessions[top] = self._session(Own((), (), frozenset({"__main__", top})))
         return self._sessions[top]
 
     def of(
@@ -165,8 +186,8 @@ class Fingerprints:
 class _Session:
     """The digests of what one follower finds, in both forms."""
 
-    def __init__(self, own: Own) -> None:
-        self.follower = Follower(own)
+    def __init__(self, follower: Follower) -> None:
+        self.follower = follower
         self._lean: Rooted = Rooted(functools.partial(self._look, full=False))
         self._full: Rooted = Rooted(functools.partial(self._look, full=True))
         self._parts: dict[tuple[Item, bool], str] = {}

@@ -303,7 +303,7 @@ class _Walk:
             own = facts.assets[name]
             if not own.id[ordinal]:
                 return MISSING
-            if facts.codes.get(int(own.code[ordinal])) != self.plan.codes[name]:
+            if not facts.is_current(int(own.code[ordinal]), self.plan.codes[name]):
                 bits |= CODE
             if tuple(own.digest[ordinal].tolist()) != digest:
                 bits |= INPUT
@@ -338,7 +338,8 @@ class _Walk:
             return told
         if reason.kind in ("code changed", "config changed"):
             was = self.plan.facts.codes.get(int(self.plan.facts.assets[asset].code[ordinal]), "")
-            parts = _parts(recall.code_parts(was), self.plan.parts.get(asset, {}))
+            now = {**self.plan.parts.get(asset, {}), **self.plan.facts.reads_now(was)}
+            parts = _parts(recall.code_parts(was), now)
             return Change(reason.kind, reason.detail, reason.was, reason.now, parts=parts)
         if reason.partition:
             fact = recall.current(reason.asset, reason.partition)

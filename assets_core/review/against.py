@@ -291,7 +291,7 @@ def _as_by_base(
         if not recorded and was is not None and was.partitions == asset.partitions:
             real = _all_there(facts.spaces[name].n)
         # What the code of now has made already does not become stale by it.
-        mine = real.code == facts.code_id(asset.code)
+        mine = facts.of_current_code(name, asset.code)
         if was is not None and was.code == asset.code:
             mine[:] = False  # made by either: by the base's, then
         own = number(asset)
@@ -332,7 +332,7 @@ def _stale_anyway(
     for name, code in codes.items():
         # What the code of now has made already is as good as made by the base's.
         own = known.assets[name]
-        own.code[own.code == facts.code_id(now.assets[name].code)] = facts.code_id(code)
+        own.code[facts.of_current_code(name, now.assets[name].code)] = facts.code_id(code)
     otherwise = [
         op for op in graph.ops if any(_reads_otherwise(base, now, name) for name in op.outputs)
     ]
@@ -362,7 +362,7 @@ def _copied(facts: Facts) -> Facts:
         name: replace(each, digest=each.digest.copy(), code=each.code.copy())
         for name, each in facts.assets.items()
     }
-    made = Facts(facts.spaces, assets, dict(facts.codes), facts.revision, facts.recall)
+    made = replace(facts, assets=assets, codes=dict(facts.codes), invalidations={})
     made.invalidate(one for known in facts.invalidations.values() for one in known.values())
     return made
 

@@ -1,0 +1,232 @@
+"""What files, folders and variables hold now, as short digests that can be recorded and compared.
+
+Values of variables are secrets: their digests are made with a key of the project's own, kept in its
+state folder. With another key they look changed, never the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from assets_core import tracing
+from assets_core.tracing import Kind, Stamp, Trace, Watch, names_in, stamp_of, variable_now
+
+_KEY = "secret.key"
+_CACHE = "contents.json"
+_SETTLED_NS = 2_000_000_000
+"""A file that was written this long ago is not written again at the same instant."""
+_BYTES = 8
+
+ABSENT = "absent"
+
+
+class Contents:
+    """Digests of what the project's code reads besides code, at one moment.
+
+    ``root`` is the project's folder, ``folder`` its state folder. Names of files are relative to
+    the root, or to the code root that they lie in.
+    """
+
+    def __init__(self, root: Path, watch: Watch, folder: Path) -> None:
+        self.watch = watch
+        self._root = os.path.realpath(root)
+        self._folder = folder
+        self._files: dict[str, tuple[Stamp, str]] | None = None
+        self._known: dict[tuple[str, str], str] = {}
+        self._key: bytes | None = None
+        self._fresh = False
+
+    # -- by name ----------------------------------------------------------------------------
+
+    def now(self, kind: str, name: str) -> str:
+        """The digest of a file, folder, module or variable by its recorded name, as it is now."""
+        known = self._known.get((kind, name))
+        if known is None:
+            known = self._known[kind, name] = self._now(kind, name)
+        return known
+
+    def _now(self, kind: str, name: str) -> str:
+        if kind == "variable":
+            return self.variable(variable_now(name))
+        if kind == "module":
+            return self._module(name)
+        path = self._place(name)
+        if kind == "folder":
+            return _short(json.dumps(names_in(path, self.watch)).encode())
+        return self.file(path)
+
+    def name(self, path: str) -> str:
+        """How a path is recorded, so that the project may be moved."""
+        for root in (self._root, *self.watch.roots):
+            if path == root or path.startswith(root + os.sep):
+                return os.path.relpath(path, root)
+        return path
+
+    def _place(self, name: str) -> str:
+        if os.path.isabs(name):  # noqa: PTH117  # a text
+            return name
+        places = [f"{root}{os.sep}{name}" for root in (self._root, *self.watch.roots)]
+        return next((place for place in places if os.path.lexists(place)), places[0])
+
+    def _module(self, name: str) -> str:
+        """What a module of the project says; `ABSENT` for any other."""
+        from assets_core.fingerprint.sources import Files
+
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is None and name not in sys.modules:
+            with contextlib.suppress(ImportError, ValueError, AttributeError):
+                spec = importlib.util.find_spec(name)
+                file = spec.origin if spec is not None else None
+        source = Files().of(file) if file and self.watch.counts(file) else None
+        return source.whole.lean.hex()[: 2 * _BYTES] if source is not None else ABSENT
+
+    def read_at_import(self, module: str) -> list[tuple[str, str, str]]:
+        """Kind, name and digest of what a module read while it was imported."""
+        trace = tracing.read_at_import(module)
+        if trace is None:
+            return []
+        # A module that is loaded holds what it read then: that counts, not what is there now.
+        return [one for one in self.of(trace, settled=True) if one[0] != "module"]
+
+    @property
+    def secret(self) -> bytes:
+        """The key that digests of secrets are made with."""
+        return self._secret()
+
+    # -- what was traced ----------------------------------------------------------------------
+
+    def of(self, trace: Trace, *, settled: bool = False) -> Iterator[tuple[Kind, str, str]]:
+        """Kind, name and digest of each thing that was read, as it was when it was read.
+
+        What has changed since gets a digest of its own, and so is never taken for the same: by its
+        stamp where this is ``settled``, else one like no other.
+        """
+        for path, stamp in trace.files.items():
+            if not self.watch.counts(path):
+                continue
+            if path in trace.folders or os.path.isdir(path):  # noqa: PTH112  # a text
+                continue
+            digest = self.file(path)
+            if stamp_of(path) != stamp:
+                digest = f"changed {stamp if settled else secrets.token_hex(8)}"
+            yield "file", self.name(path), digest
+        for path, names in trace.folders.items():
+            yield "folder", self.name(path), _short(json.dumps(names).encode())
+        for name in trace.modules:
+            if (digest := self._module(name)) != ABSENT:
+                yield "module", name, digest
+        for name, value in trace.variables.items():
+            yield "variable", name, self.variable(value)
+
+    # -- digests ------------------------------------------------------------------------------
+
+    def file(self, path: str) -> str:
+        """A file's digest; `ABSENT` where there is none."""
+        stamp = stamp_of(path)
+        if stamp is None:
+            return ABSENT
+        known = self._cache().get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123  # a text
+                digest = hashlib.file_digest(file, lambda: blake2b(digest_size=_BYTES)).hexdigest()
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
+        if stamp_of(path) == stamp and time.time_ns() - stamp[0] > _SETTLED_NS:
+            self._cache()[path] = (stamp, digest)
+            self._fresh = True
+        return digest
+
+    def variable(self, value: str | None) -> str:
+        """A variable's keyed digest; `ABSENT` where it is not set."""
+        if value is None:
+            return ABSENT
+        return blake2b(os.fsencode(value), key=self._secret(), digest_size=_BYTES).hexdigest()
+
+    def _secret(self) -> bytes:
+        if self._key is None:
+            path = self._folder / _KEY
+            try:
+                self._key = path.read_bytes()[:32]
+            except OSError:
+                self._key = b""
+            if len(self._key) < 32:
+                self._key = self._new_key(path)
+        return self._key
+
+    def _new_key(self, path: Path) -> bytes:
+        key = secrets.token_bytes(32)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(number, "wb") as file:
+                file.write(key)
+            return key
+        # Somebody else was faster; or it can't be kept, and everything looks changed next time.
+        with contextlib.suppress(OSError):
+            return path.read_bytes()[:32] or key
+        return key
+
+    # -- the cache of files -------------------------------------------------------------------
+
+    def _cache(self) -> dict[str, tuple[Stamp, str]]:
+        if self._files is None:
+            self._files = {}
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                kept = json.loads((self._folder / _CACHE).read_bytes())
+                self._files = {p: ((s[0], s[1], s[2]), d) for p, (s, d) in kept.items()}
+        return self._files
+
+    def keep(self) -> None:
+        """Keep digests of files for the next command; where that can't be, nothing is kept."""
+        if not self._fresh:
+            return
+        self._fresh = False
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            fresh = self._folder / f"{_CACHE}.{os.getpid()}"
+            fresh.write_text(json.dumps(self._files), encoding="utf-8")
+            fresh.replace(self._folder / _CACHE)
+
+
+def _short(content: bytes) -> str:
+    return blake2b(content, digest_size=_BYTES).hexdigest()
+
+
+def declared(
+    contents: Contents, root: Path, files: Sequence[str], variables: Iterable[str]
+) -> dict[str, str]:
+    """The parts of declared reads, by name: paths and patterns relative to the root."""
+    parts: dict[str, str] = {}
+    for pattern in files:
+        for path in _matching(root, pattern):
+            name = contents.name(str(path))
+            if path.is_dir():
+                parts[f"folder {name}"] = contents.now("folder", name)
+            else:
+                parts[f"file {name}"] = contents.file(str(path))
+    for name in variables:
+        parts[f"variable {name}"] = contents.now("variable", name)
+    return parts
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    """The files of a path, of a folder (all below it), or of a pattern; one that is not there."""
+    full = Path(os.path.abspath(root / pattern))  # noqa: PTH100  # links stay as they are
+    if full.is_dir():
+        return sorted(path for path in full.rglob("*") if path.is_file())
+    if any(sign in pattern for sign in "*?["):
+        base = Path(full.anchor)
+        return sorted(base.glob(str(full.relative_to(base)))) or [full]
+    return [full]

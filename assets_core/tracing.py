@@ -1,0 +1,527 @@
+"""What code reads while it runs: files, folders, modules, scripts and environment variables.
+
+An audit hook of the interpreter hears of whatever Python code opens, lists, imports or starts; the
+environment has no such event, and is watched by the class of ``os.environ``. Readers in native code
+(DuckDB, pyarrow, polars) make no sound: for these there is ``reads_files=``.
+
+Only what lies under the code roots counts, but for folders of data and of state, and what the code
+wrote itself. Notes go to the `Trace` that is open in the thread, in threads and forks that began
+in it, and, where a module is being imported, to that module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+Kind = Literal["file", "folder", "module", "variable"]
+Stamp = tuple[int, int, int] | None
+"""Modification time (ns), size and inode of a file; None where there is none."""
+
+_READING_SETTINGS = frozenset(
+    {"pydantic_settings", "environs", "decouple", "dotenv", "dynaconf", "environ"}
+)
+"""Libraries that read variables on behalf of whoever calls them."""
+
+_STANDARD = tuple(
+    os.path.realpath(path) + os.sep
+    for name in ("stdlib", "platstdlib")
+    if (path := sysconfig.get_path(name))
+)
+_TELLING = frozenset({"linecache", "tokenize", "traceback", "warnings", "logging", "codecs"})
+"""Modules that read source only to show it in a warning or a traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Which files count: those under ``roots``, but not under ``apart`` (absolute paths).
+
+    ``more`` are roots that were given by name: what lies there counts even among installed
+    packages.
+    """
+
+    roots: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+
+    def counts(self, path: str) -> bool:
+        """Whether a file or folder (an absolute path) is part of the project's code."""
+        return (
+            any(path == root or path.startswith(root + os.sep) for root in self.roots)
+            and not any(path == one or path.startswith(one + os.sep) for one in self.apart)
+            and "__pycache__" not in path
+            and ("-packages" not in path or any(_holds(one, path) for one in self.more))
+            and not path.endswith((".pyc", ".pyo"))
+        )
+
+
+def code_roots(root: Path, more: Sequence[str | Path] = ()) -> tuple[str, ...]:
+    """The folders that the project's own code lies in: its root, those given, and the folders on
+    the import path that are neither the interpreter's nor hold installed packages."""
+    given = [os.path.realpath(root), *(os.path.realpath(root / one) for one in more)]
+    interpreter = tuple(os.path.realpath(p) for p in {sys.prefix, sys.base_prefix, sys.exec_prefix})
+    temporary = os.path.realpath(tempfile.gettempdir())
+    ours = os.path.realpath(Path(__file__).parent.parent)
+    for entry in sys.path:
+        path = os.path.realpath(entry or ".")
+        installed = path.startswith((*interpreter, *_STANDARD)) or "-packages" in path
+        if os.path.isdir(path) and not installed and path != ours and not _holds(path, temporary):  # noqa: PTH112  # asked at each start
+            given.append(path)
+    return tuple(dict.fromkeys(given))
+
+
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def apart_from(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
+    """What below the code roots is no code: state, data, and the interpreter's own folders."""
+    own = os.path.realpath(root)
+    found = [f"{own}{os.sep}.assets", *(os.path.realpath(one) for one in folders)]
+    found += [p for p in map(os.path.realpath, (sys.prefix, sys.base_prefix)) if not _holds(p, own)]
+    return tuple(dict.fromkeys(one for one in found if not _holds(one, own)))
+
+
+@dataclass(slots=True)
+class Trace:
+    """What was read while it was open.
+
+    ``files`` by path with their stamps when they were first opened, ``folders`` by path with what
+    was in them, ``modules`` imported, ``variables`` by name with their values then.
+    ``environment``: all variables were read at once. ``given`` are paths that the code was handed.
+    """
+
+    watch: Watch
+    given: tuple[str, ...] = ()
+    files: dict[str, Stamp] = field(default_factory=dict)
+    folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    modules: dict[str, None] = field(default_factory=dict)
+    variables: dict[str, str | None] = field(default_factory=dict)
+    environment: bool = False
+    is_open: bool = True
+    pid: int = field(default_factory=os.getpid)
+    _made: set[str] = field(default_factory=set)
+    _spool: str = ""
+
+    def reads(self, path: str) -> None:
+        """Note a file that is opened for reading."""
+        if path not in self.files and self._counts(path):
+            self.files[path] = stamp_of(path)
+            self._tell("file", path)
+
+    def lists(self, path: str) -> None:
+        """Note a folder whose names are asked for."""
+        if path not in self.folders and self._counts(path):
+            self.folders[path] = names_in(path, self.watch)
+            self._tell("folder", path)
+
+    def makes(self, path: str) -> None:
+        """What the code writes, removes or renames is its own."""
+        self._made.add(path)
+
+    def variable(self, name: str) -> None:
+        """Note a variable of the environment."""
+        if name not in self.variables:
+            self.variables[name] = _plain_environment().get(name)
+            self._tell("variable", name)
+
+    def module(self, name: str) -> None:
+        """Note a module that is imported."""
+        if name not in self.modules:
+            self.modules[name] = None
+            self._tell("module", name)
+
+    def _counts(self, path: str) -> bool:
+        return (
+            path not in self._made
+            and self.watch.counts(path)
+            and not any(_holds(one, path) for one in self.given)
+        )
+
+    def _tell(self, kind: Kind, name: str) -> None:
+        """In a fork of the process: tell the one that waits for it."""
+        if os.getpid() != self.pid and self._spool:
+            line = json.dumps([kind, name]) + "\n"
+            number = os.open(self._spool, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            os.write(number, line.encode())
+            os.close(number)
+
+    def gather(self) -> None:
+        """Take in what forks noted."""
+        if not self._spool or not os.path.exists(self._spool):  # noqa: PTH110  # a temporary file
+            return
+        lines = Path(self._spool).read_text(encoding="utf-8").splitlines()
+        os.unlink(self._spool)  # noqa: PTH108  # a temporary file
+        self._spool = ""
+        take: dict[str, Callable[[str], None]] = {
+            "file": self.reads,
+            "folder": self.lists,
+            "variable": self.variable,
+            "module": self.module,
+        }
+        for line in lines:
+            kind, name = json.loads(line)
+            take[kind](name)
+
+    def forked(self) -> None:
+        """A fork is about to begin: have a place where it can leave its notes."""
+        if not self._spool:
+            number, self._spool = tempfile.mkstemp(prefix="assets-trace-")
+            os.close(number)
+
+
+def stamp_of(path: str) -> Stamp:
+    """What tells one content of a file from another without reading it."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # in the hook, each call counts
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def names_in(path: str, watch: Watch) -> tuple[str, ...]:
+    """The names in a folder that count, in order; none where there is no folder."""
+    try:
+        names = os.listdir(path)  # noqa: PTH208  # names alone
+    except (OSError, ValueError):
+        return ()
+    whole = ((name, f"{path}{os.sep}{name}") for name in names if not name.startswith("."))
+    return tuple(sorted(name for name, full in whole if watch.counts(full)))
+
+
+# --------------------------------------------------------------------------------------------
+# Where notes go
+
+_local = threading.local()
+_open: list[Trace] = []
+"""The traces of steps that run now; a list that is replaced, never changed."""
+_at_import: dict[str, Trace] = {}
+_lock = threading.Lock()
+_installed = False
+_loading = 0
+
+
+@contextlib.contextmanager
+def tracing(watch: Watch, given: Sequence[str] = ()) -> Iterator[Trace]:
+    """Trace what this thread does, and what begins in it."""
+    global _open
+    _install()
+    trace = Trace(watch, tuple(given))
+    before = getattr(_local, "trace", None)
+    with _lock:
+        _open = [*_open, trace]
+    _local.trace = trace
+    try:
+        yield trace
+    finally:
+        _local.trace = before
+        trace.is_open = False
+        with _lock:
+            _open = [one for one in _open if one is not trace]
+        trace.gather()
+
+
+@contextlib.contextmanager
+def loading(watch: Watch) -> Iterator[None]:
+    """Trace what modules read while they are imported in this thread; see `read_at_import`."""
+    global _loading, _import_watch
+    _install()
+    _import_watch = watch
+    _loading += 1
+    before = getattr(_local, "loads", False)
+    _local.loads = True
+    try:
+        yield
+    finally:
+        _local.loads = before
+        _loading -= 1
+
+
+_import_watch = Watch()
+
+
+def read_at_import(module: str) -> Trace | None:
+    """What a module read while it was imported, None when that was nothing (or not seen)."""
+    return _at_import.get(module)
+
+
+def forget(module: str) -> None:
+    """A module is about to be imported anew."""
+    _at_import.pop(module, None)
+
+
+def _traces() -> Sequence[Trace]:
+    """The traces that what happens now, in this thread, belongs to."""
+    trace = getattr(_local, "trace", None)
+    if trace is None and not hasattr(_local, "trace"):
+        trace = getattr(threading.current_thread(), "_assets_trace", None)
+        if trace is None:
+            _local.trace = None  # a thread of ours, or of somebody who is not traced
+            return ()
+        if not trace.is_open:
+            # A pool that one step began works for others: it can't be told for which.
+            return _open
+        return (trace,)
+    return (trace,) if trace is not None else ()
+
+
+def _targets() -> list[Trace]:
+    """`_traces`, and those of the modules that are being imported."""
+    found = list(_traces())
+    if found or getattr(_local, "loads", False):
+        module = _module_at_import()
+        if module:
+            known = _at_import.get(module)
+            if known is None:
+                watch = found[0].watch if found else _import_watch
+                known = _at_import[module] = Trace(watch)
+            found.append(known)
+    return found
+
+
+def _module_at_import() -> str:
+    """The innermost module of the project whose body runs now."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            name = str(frame.f_globals.get("__name__", ""))
+            return name if _is_own(frame) else ""
+        frame = frame.f_back
+    return ""
+
+
+def _is_own(frame: FrameType) -> bool:
+    path, top = frame.f_code.co_filename, _top(frame)
+    if top in ("assets_core", "io_managers"):
+        return False
+    if top == "__main__" or path.startswith("<ipython"):
+        return True
+    return not path.startswith(("<frozen", *_STANDARD)) and "-packages" not in path
+
+
+def _top(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+# --------------------------------------------------------------------------------------------
+# What is heard
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _open and not _loading:
+        return
+    handler = _EVENTS.get(event)
+    if handler is None or getattr(_local, "busy", False):
+        return
+    _local.busy = True
+    try:
+        handler(arguments)
+    finally:
+        _local.busy = False
+
+
+def _path(given: Any) -> str:
+    """An absolute path, with links resolved in its folder; empty for what is none."""
+    if isinstance(given, bytes):
+        given = os.fsdecode(given)
+    elif isinstance(given, os.PathLike):
+        given = os.fspath(given)
+    if not isinstance(given, str) or not given:
+        return ""
+    return os.path.abspath(given)  # noqa: PTH100  # in the hook, each call counts
+
+
+def _opened(arguments: tuple[Any, ...]) -> None:
+    given, _, flags = arguments
+    path = _path(given)
+    if not path or not _may_count(path):
+        return
+    if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+        for trace in _traces():
+            trace.makes(path)
+    elif not _only_told():
+        for trace in _targets():
+            trace.reads(path)
+
+
+def _may_count(path: str) -> bool:
+    """A first look, for the many files that are none of the project's."""
+    watches = [trace.watch for trace in _open] or [_import_watch]
+    return any(watch.counts(path) for watch in watches)
+
+
+def _only_told() -> bool:
+    """Whether a file is read by the import system, or to show its lines in a warning."""
+    frame: FrameType | None = sys._getframe(3)
+    seen = False
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        if _top(frame) not in _TELLING:
+            return seen and not _is_own(frame) and _top(frame) not in ("inspect", "pathlib")
+        seen = seen or _top(frame) in ("traceback", "warnings", "logging")
+        frame = frame.f_back
+    return seen
+
+
+def _listed(arguments: tuple[Any, ...]) -> None:
+    path = _path(arguments[0] if arguments[0] is not None else ".")
+    if path and _may_count(path):
+        frame = sys._getframe(2)
+        if not frame.f_code.co_filename.startswith("<frozen importlib"):
+            for trace in _targets():
+                trace.lists(path)
+
+
+def _made(arguments: tuple[Any, ...]) -> None:
+    for given in arguments[:2]:
+        path = _path(given)
+        for trace in _traces() if path else ():
+            trace.makes(path)
+
+
+def _imported(arguments: tuple[Any, ...]) -> None:
+    name = str(arguments[0])
+    top = name.partition(".")[0]
+    if top not in sys.stdlib_module_names and top not in ("assets_core", "io_managers"):
+        for trace in _traces():
+            trace.module(name)
+
+
+def _started(arguments: tuple[Any, ...]) -> None:
+    """A program: the files of the project among its arguments, and what a script imports."""
+    words: list[str] = []
+    for given in arguments[:2]:
+        if isinstance(given, str | bytes | os.PathLike):
+            text = os.fsdecode(given)
+            words += shlex.split(text) if " " in text else [text]
+        elif isinstance(given, list | tuple):
+            words += [
+                os.fsdecode(one) for one in given if isinstance(one, str | bytes | os.PathLike)
+            ]
+    folder = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], str) else "."
+    from assets_core.scripts import read_by
+
+    for path in read_by(words, folder):
+        for trace in _targets():
+            trace.reads(path)
+
+
+def _thread_started(arguments: tuple[Any, ...]) -> None:
+    """Have a thread know in which trace it began."""
+    found = _traces()
+    thread = getattr(arguments[0], "__self__", None)
+    if len(found) == 1 and isinstance(thread, threading.Thread):
+        thread._assets_trace = found[0]  # type: ignore[attr-defined]  # read in `_traces`
+    elif getattr(_local, "loads", False) and isinstance(thread, threading.Thread):
+        closed = Trace(_import_watch, is_open=False)
+        thread._assets_trace = closed  # type: ignore[attr-defined]  # a pool made by a module
+
+
+def _forking(_: tuple[Any, ...]) -> None:
+    for trace in _traces():
+        trace.forked()
+
+
+_EVENTS: dict[str, Callable[[tuple[Any, ...]], None]] = {
+    "open": _opened,
+    "os.listdir": _listed,
+    "os.scandir": _listed,
+    "os.remove": _made,
+    "os.rename": _made,
+    "sqlite3.connect": lambda arguments: _opened((arguments[0], None, 0)),
+    "import": _imported,
+    "subprocess.Popen": _started,
+    "os.system": _started,
+    "os.exec": _started,
+    "os.posix_spawn": _started,
+    "os.fork": _forking,
+    "_thread.start_new_thread": _thread_started,
+    "_thread.start_joinable_thread": _thread_started,
+}
+
+
+class _Environment(os._Environ):  # type: ignore[type-arg]  # text or bytes
+    """``os.environ``, telling what is read of it."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if _open or _loading:
+            _asked(key)
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        if (_open or _loading) and not getattr(_local, "busy", False):
+            for trace in _targets() if _by_own_code() else ():
+                trace.environment = True
+            _local.whole = list(super().__iter__())
+        return super().__iter__()
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self._data),)  # type: ignore[attr-defined]  # as it is kept
+
+
+def _asked(key: Any) -> None:
+    if getattr(_local, "busy", False):
+        return
+    # Going through all of them asks for each in turn: that is one look at the whole.
+    whole = getattr(_local, "whole", None)
+    if whole and whole[0] == key:
+        del whole[0]
+        return
+    _local.whole = None
+    _local.busy = True
+    try:
+        name = os.fsdecode(key) if isinstance(key, str | bytes) else ""
+        for trace in _targets() if name and _by_own_code() else ():
+            trace.variable(name)
+    finally:
+        _local.busy = False
+
+
+def _by_own_code() -> bool:
+    """Whether the project's own code asks, or a library that does so on its behalf."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        top = _top(frame)
+        if top in _READING_SETTINGS or _is_own(frame):
+            return True
+        if top not in ("os", "_collections_abc", "collections", "assets_core"):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _plain_environment() -> dict[str, str]:
+    data: dict[Any, Any] = os.environ._data  # type: ignore[attr-defined]  # past the watch
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in data.items()}
+
+
+def variable_now(name: str) -> str | None:
+    """The value of a variable, without anybody hearing of it."""
+    _local.busy, before = True, getattr(_local, "busy", False)
+    try:
+        return os.environ.get(name)
+    finally:
+        _local.busy = before
+
+
+def _install() -> None:
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    sys.addaudithook(_hook)
+    for environment in (os.environ, getattr(os, "environb", None)):
+        if environment is not None:
+            environment.__class__ = _Environment
