@@ -264,11 +264,13 @@ def forget(module: str) -> None:
 def _traces() -> Sequence[Trace]:
     """The traces that what happens now, in this thread, belongs to."""
     trace = getattr(_local, "trace", None)
-    if trace is None and not hasattr(_local, "trace"):
-        trace = getattr(threading.current_thread(), "_assets_trace", None)
+    if trace is None:
+        thread = threading.current_thread()
+        trace = getattr(thread, _MARK, None)
+        if trace is None and not isinstance(thread, threading._DummyThread):
+            return ()  # a thread of ours, or of somebody who is not traced
         if trace is None:
-            _local.trace = None  # a thread of ours, or of somebody who is not traced
-            return ()
+            return _open  # not begun by Python: nobody can tell by whom
         if not trace.is_open:
             # A pool that one step began works for others: it can't be told for which.
             return _open
@@ -307,7 +309,8 @@ def _is_own(frame: FrameType) -> bool:
         return False
     if top == "__main__" or path.startswith("<ipython"):
         return True
-    return not path.startswith(("<frozen", *_STANDARD)) and "-packages" not in path
+    # Compiled code tells a path of its own, relative to where it was compiled.
+    return os.path.isabs(path) and not path.startswith(_STANDARD) and "-packages" not in path  # noqa: PTH117  # a text
 
 
 def _top(frame: FrameType) -> str:
@@ -369,7 +372,7 @@ def _only_told() -> bool:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         if _top(frame) not in _TELLING:
-            return seen and not _is_own(frame) and _top(frame) not in ("inspect", "pathlib")
+            return seen
         seen = seen or _top(frame) in ("traceback", "warnings", "logging")
         frame = frame.f_back
     return seen
@@ -418,15 +421,21 @@ def _started(arguments: tuple[Any, ...]) -> None:
             trace.reads(path)
 
 
-def _thread_started(arguments: tuple[Any, ...]) -> None:
-    """Have a thread know in which trace it began."""
-    found = _traces()
-    thread = getattr(arguments[0], "__self__", None)
-    if len(found) == 1 and isinstance(thread, threading.Thread):
-        thread._assets_trace = found[0]  # type: ignore[attr-defined]  # read in `_traces`
-    elif getattr(_local, "loads", False) and isinstance(thread, threading.Thread):
-        closed = Trace(_import_watch, is_open=False)
-        thread._assets_trace = closed  # type: ignore[attr-defined]  # a pool made by a module
+_MARK = "_assets_trace"
+
+
+def _start_marked(thread: threading.Thread) -> None:
+    """Start a thread that knows in which trace it began."""
+    if _open or _loading:
+        found = _traces()
+        if len(found) == 1:
+            setattr(thread, _MARK, found[0])
+        elif found or getattr(_local, "loads", False):  # of a pool that a module made, say
+            setattr(thread, _MARK, Trace(_import_watch, is_open=False))
+    _start(thread)
+
+
+_start = threading.Thread.start
 
 
 def _forking(_: tuple[Any, ...]) -> None:
@@ -447,8 +456,6 @@ _EVENTS: dict[str, Callable[[tuple[Any, ...]], None]] = {
     "os.exec": _started,
     "os.posix_spawn": _started,
     "os.fork": _forking,
-    "_thread.start_new_thread": _thread_started,
-    "_thread.start_joinable_thread": _thread_started,
 }
 
 
@@ -483,19 +490,26 @@ def _asked(key: Any) -> None:
     _local.busy = True
     try:
         name = os.fsdecode(key) if isinstance(key, str | bytes) else ""
-        for trace in _targets() if name and _by_own_code() else ():
+        for trace in _targets() if name and _by_own_code(name) else ():
             trace.variable(name)
     finally:
         _local.busy = False
 
 
-def _by_own_code() -> bool:
-    """Whether the project's own code asks, or a library that does so on its behalf."""
+def _by_own_code(name: str = "") -> bool:
+    """Whether the project's own code asks, or a library that does so on its behalf.
+
+    Compiled libraries leave no frame of their own: a variable that begins with the name of a
+    loaded one is that library's, unless the code that called it says the name itself.
+    """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         top = _top(frame)
-        if top in _READING_SETTINGS or _is_own(frame):
+        if top in _READING_SETTINGS:
             return True
+        if _is_own(frame):
+            library = name.partition("_")[0].lower()
+            return library not in sys.modules or name in frame.f_code.co_consts
         if top not in ("os", "_collections_abc", "collections", "assets_core"):
             return False
         frame = frame.f_back
@@ -522,6 +536,8 @@ def _install() -> None:
         return
     _installed = True
     sys.addaudithook(_hook)
+    # No event tells which thread began in which before Python 3.13.
+    threading.Thread.start = _start_marked  # type: ignore[method-assign, assignment]  # with a mark
     for environment in (os.environ, getattr(os, "environb", None)):
         if environment is not None:
             environment.__class__ = _Environment

@@ -142,7 +142,7 @@ def test_plan_and_why_name_what_moved(sandbox: Sandbox) -> None:
     sandbox.build()
     sandbox.put("q.sql", "two")
     assert "file definitions/q.sql" in sandbox.run("plan")
-    assert "file definitions/q.sql changed" in sandbox.run("plan", "a", "--explain")
+    assert "file definitions/q.sql changed" in sandbox.run("plan", "--explain", "a")
 
 
 def test_a_file_that_was_not_there_counts_when_it_appears(sandbox: Sandbox) -> None:
@@ -189,7 +189,8 @@ def test_a_range_in_one_call_counts_by_what_the_call_read(sandbox: Sandbox) -> N
         "@asset(partitions=D, batch=True, partition_column='day')\n"
         "def a(partitions: Partitions) -> pa.Table:\n"
         "    text = (HERE / 'q.sql').read_text()\n"
-        "    return pa.table({'day': [p.key for p in partitions], 'v': [text] * len(partitions)})\n",
+        "    days = [p.key for p in partitions]\n"
+        "    return pa.table({'day': days, 'v': [text] * len(days)})\n",
         q__sql="one",
     )
     sandbox.build()
@@ -246,13 +247,13 @@ def test_declared_files_and_variables_count_as_code(sandbox: Sandbox) -> None:
     sandbox.build()
     assert sandbox.fresh
     sandbox.put("sql/b.sql", "2")
-    assert "file definitions/sql/b.sql added" in sandbox.run("plan", "a", "--explain")
+    assert "file definitions/sql/b.sql added" in sandbox.run("plan", "--explain", "a")
     sandbox.build()
     sandbox.put("../lib/x.txt", "2")
     assert not sandbox.fresh
     sandbox.build()
     sandbox.environment["RATE_X"] = "2"
-    assert "variable RATE_X changed" in sandbox.run("plan", "a", "--explain")
+    assert "variable RATE_X changed" in sandbox.run("plan", "--explain", "a")
 
 
 def test_what_is_declared_makes_no_sense_is_refused(sandbox: Sandbox) -> None:
