@@ -13,6 +13,7 @@ from assets_core.fingerprint import CodeVersion, Fingerprints
 from assets_core.graph import Graph
 from assets_core.hashing import hexdigest
 from assets_core.partitions.definitions import PartitionsDefinition, Product, TimeWindows
+from assets_core.tracing import Watch
 
 
 def code_versions(
@@ -20,10 +21,14 @@ def code_versions(
     config: Mapping[str, Any],
     io: Mapping[str, IOManager],
     root: Path,
-    contents: Contents,
-    resources: Mapping[str, Any],
+    contents: Contents | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> dict[str, CodeVersion]:
-    """The current code version of every asset."""
+    """The current code version of every asset.
+
+    ``contents`` gives what files and variables hold; without it, as they are in ``root``.
+    """
+    contents = contents or Contents(root, Watch(), root / ".assets")
     prints = Fingerprints(
         (str(root),),
         read_at_import=contents.read_at_import,

@@ -274,10 +274,15 @@ class Plan:
         return found
 
     def lacking(self, asset: str) -> np.ndarray:
-        """Which partitions of an asset can't be read, bool: nothing is recorded of them, or they
-        (or what they are built from) are of a source that could not be looked at."""
+        """Which partitions of an asset can't be read, bool: nothing is recorded of them, they wait
+        themselves, or they (or what they are built from) are of a source that could not be looked
+        at."""
         found: np.ndarray = self.facts.assets[asset].id == 0
-        blind = self.blind.get(self.graph.op_of[asset].name)
+        upstream = self.graph.op_of[asset].name
+        for batch in self.waiting_batches:
+            if batch.op.name == upstream:
+                found[batch.ordinals] = True
+        blind = self.blind.get(upstream)
         return found if blind is None else found | blind
 
     def unseen(self) -> Iterator[tuple[str, str, Exception]]:

@@ -427,6 +427,13 @@ class Assessment:
         return found
 
     @property
+    def stuck(self) -> np.ndarray:
+        """Which partitions would run and can't, bool: whoever reads them takes them for missing,
+        though an older version may be there."""
+        found: np.ndarray = self.stale & self.absent
+        return found
+
+    @property
     def stale(self) -> np.ndarray:
         """Which partitions must or may run, bool."""
         found: np.ndarray = self.must | self.may
@@ -543,7 +550,7 @@ def _spread(
             own_past.append((read, edge))
             continue
         upstream, there = done[wiring.graph.op_of[read.asset].name], facts.assets[read.asset].id
-        gone = (there == 0) & (~upstream.stale | upstream.absent)
+        gone = ((there == 0) & ~upstream.stale) | upstream.stuck
         if not read.require.is_all and upstream.blind is not None:
             gone |= upstream.blind
         if upstream.reasons.any() or upstream.may.any():
@@ -621,16 +628,12 @@ class _Past:
     read: Input
     edge: Edge
     up: KeySpace
-    there: np.ndarray
     missing: list[bool]
 
     @classmethod
     def of(cls, read: Input, edge: Edge, facts: Facts, found: Assessment) -> _Past:
-        there = facts.assets[read.asset].id != 0
-        missing = ~there & (~found.stale | found.absent)
-        if read.require.is_all:
-            missing |= found.stale & found.absent
-        return cls(read, edge, facts.spaces[read.asset], there, missing.tolist())
+        missing = ((facts.assets[read.asset].id == 0) & ~found.stale) | found.stuck
+        return cls(read, edge, facts.spaces[read.asset], missing.tolist())
 
     def look(self, ordinal: int, stale: list[bool]) -> tuple[bool, bool]:
         """Whether something that a partition reads will change, and whether enough is there."""
@@ -649,7 +652,7 @@ class _Past:
         return moves, is_enough(self.read, at, np.array(gone), self.up)
 
     def waits(self, ordinal: int) -> None:
-        self.missing[ordinal] = self.read.require.is_all or not self.there[ordinal]
+        self.missing[ordinal] = True
 
 
 def _scan(

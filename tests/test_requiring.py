@@ -675,14 +675,15 @@ def _one_at_a_time(
             for read, (up, policy) in zip(op.inputs, policies[name], strict=True):
                 at = wiring.edge(op, read).upstream(i).tolist()
                 keys = facts.spaces[up].keys(at)
-                came = [j for j in at if facts.assets[up].id[j] or (up, j) in runs]
+                # What waits itself is missing, though an older version of it may be there.
+                came = [
+                    j
+                    for j in at
+                    if (up, j) in runs or (facts.assets[up].id[j] and (up, j) not in waits)
+                ]
+                stale |= any((up, j) in runs for j in at)
                 if policy == "all":
-                    stale |= any((up, j) in runs | waits for j in at)
-                    # Along its own past a partition also waits for one that waits.
-                    blocked |= up == name and any((up, j) in waits for j in at)
-                else:
-                    stale |= any((up, j) in runs for j in at)
-                    stale |= any((up, j) in waits and facts.assets[up].id[j] for j in at)
+                    stale |= any((up, j) in waits for j in at)
                 present = [k for k, j in zip(keys, at, strict=True) if j in came]
                 blocked |= not enough(policy, present, keys)
             if stale:

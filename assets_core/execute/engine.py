@@ -207,6 +207,11 @@ class Engine:
         batches = self.plan.batches
         self._ops = [self._op_state(batch.op) for batch in batches]
         self._by_op = by_name = {state.op.name: state for state in self._ops}
+        self._waiting: dict[str, np.ndarray] = {}
+        for batch in self.plan.waiting_batches:
+            waiting = np.zeros(self._facts.spaces[batch.op.name].n, bool)
+            waiting[batch.ordinals] = True
+            self._waiting[batch.op.name] = waiting
         ends, tops, ordinals = [], [], []
         for index, (batch, state) in enumerate(zip(batches, self._ops, strict=True)):
             state.state[batch.ordinals] = _WAITING
@@ -644,6 +649,9 @@ class Engine:
             gone = self._facts.assets[read.asset].id[at] == 0
             if upstream is not None:
                 gone |= upstream.lost[at]
+        waiting = self._waiting.get(self.plan.graph.op_of[read.asset].name)
+        if waiting is not None:
+            gone |= waiting[at]
         blind = self.plan.blind.get(self.plan.graph.op_of[read.asset].name)
         if blind is not None:
             gone |= blind[at]
