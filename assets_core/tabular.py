@@ -515,6 +515,18 @@ def _plain_table(table: pa.Table, what: str) -> pa.Table:
     return table.replace_schema_metadata(None) if schema.metadata else table
 
 
+def is_nothing(value: Any) -> bool:
+    """Whether a value holds neither rows nor columns: None, ``[]``, ``{}``, an empty data frame."""
+    if value is None or (isinstance(value, list | tuple | dict) and not value):
+        return True
+    if getattr(value, "shape", None) == (0, 0):  # a table, or a data frame
+        return True
+    if isinstance(value, list | tuple):
+        return all(map(is_nothing, value))
+    names = getattr(getattr(value, "schema", None), "names", None)
+    return isinstance(names, list) and not names and not getattr(value, "num_rows", 0)
+
+
 def _check_columns(schema: pa.Schema, what: str) -> None:
     names = schema.names
     if not names:

@@ -1,4 +1,4 @@
-"""What is blocked counts as missing, though an older version of it serves: in plan, run and status."""
+"""What is blocked counts as missing, though an older version serves: in plan, run and status."""
 
 from __future__ import annotations
 

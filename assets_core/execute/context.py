@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assets_core.asset import ContextMarker
@@ -48,12 +48,17 @@ class Context(ContextMarker):
     def reject(self, rows: Any, reason: str, *, asset: str = "") -> None:
         """Set bad rows aside, with the reason; they land beside the partition.
 
-        ``rows`` is anything tabular; no rows is fine. In a call for several partitions they need
-        the asset's ``partition_column``, which tells whose they are. ``asset`` names the
-        output of a `multi_asset` that the rows belong to (its first one unless given).
+        ``rows`` is anything tabular; no rows is fine, without columns, too. In a call for several
+        partitions they need the asset's ``partition_column``, which tells whose they are.
+        ``asset`` names the output of a `multi_asset` that the rows belong to (its first one unless
+        given).
         """
-        from assets_core.tabular import to_reader
+        from assets_core.tabular import is_nothing, to_reader
 
+        if isinstance(rows, Iterator):
+            rows = list(rows)
+        if is_nothing(rows):
+            return
         output = to_reader(rows, what="context.reject()")
         table = output.table if output.table is not None else None
         if table is None and output.reader is not None:
