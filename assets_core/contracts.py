@@ -230,6 +230,27 @@ class RangeIOManager(IOManager, Protocol):
         """Remove staged versions."""
 
 
+@runtime_checkable
+class WithdrawingIOManager(IOManager, Protocol):
+    """An IO manager that can take a partition out of what the outside sees.
+
+    Optional: without these methods a withdrawn partition leaves everything that reads through the
+    state store, while a catalog store's view goes on showing its last version, and a transactional
+    store publishes an empty table in its place.
+
+    12. ``withdraw`` leaves no row of the partition, and the fact, under the same fence as
+        ``publish`` (law 3), in ONE transaction; repeating it under the same token is harmless.
+    13. ``conceal`` removes the partition from the outside view; versions stay readable by their
+        receipts, ``expose`` brings it back. Idempotent.
+    """
+
+    def withdraw(self, target: Target, fact: str) -> None:
+        """Transactional stores: see law 12. Raises LeaseLostError under a newer fence."""
+
+    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
+        """Catalog stores: see law 13. ``flush`` makes it durable."""
+
+
 # --------------------------------------------------------------------------------------------
 # State stores: one write method that takes a batch of operations, and columnar reads.
 

@@ -112,7 +112,7 @@ def current_receipts(
     mask = np.ones(space.n, bool) if selection is None else selection.mask(space)
     columns = project.state.snapshot(project.environment, [name]).assets[name]
     ordinals = space.ordinals(columns.keys)
-    there = (ordinals >= 0) & (columns.id > 0)
+    there = (ordinals >= 0) & (columns.data != 0).any(axis=1)
     order = np.argsort(ordinals[there], kind="stable")
     at, ids = ordinals[there][order], columns.id[there][order]
     wanted = mask[at]

@@ -34,10 +34,8 @@ class InputData:
 
 
 def there(facts: Facts, read: Input, at: np.ndarray) -> list[int]:
-    """Which of these upstream partitions are handed over: all, or those that there are."""
-    if not read.require.is_all:
-        at = at[facts.assets[read.asset].id[at] != 0]
-    found: list[int] = at.tolist()
+    """Which of these upstream partitions are handed over: those that there are."""
+    found: list[int] = at[facts.assets[read.asset].there_at(at)].tolist()
     return found
 
 
