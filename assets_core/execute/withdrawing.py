@@ -32,6 +32,7 @@ class Withdrawing:
     def run(self, state: OpState, ordinal: int) -> None:
         """Withdraw a leased step's partition, or hold it back when there is something to read."""
         engine = self._engine
+        engine._refresh()  # rare, and what came back meanwhile must not be taken out
         if not self._nothing_left(state, ordinal):
             why = "what it reads is there again since the plan was made; plan again"
             engine._hold_back(state, ordinal, why)

@@ -30,6 +30,7 @@ from assets_core.records import (
     Materialization,
     Receipt,
     Version,
+    is_withdrawn,
     version_hex,
     withdrawn_for,
 )
@@ -340,7 +341,7 @@ def _adds_up(
 
 def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | None:
     """Whether the inputs add up, each by itself and together."""
-    if fact.kind == "observed":
+    if fact.kind == "observed" or (is_withdrawn(fact) and not fact.run):
         return True
     tags = ((input_tag(read), read.digest) for read in fact.inputs)
     whole = fold_edges_one(tags) == fact.input_digest or is_incomplete(fact)
