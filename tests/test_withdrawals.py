@@ -271,7 +271,7 @@ def test_no_policy_counts_it_as_missing(make: Callable[..., Shop], policy: Any) 
 
 
 def test_a_fraction_is_of_what_is_expected(make: Callable[..., Shop]) -> None:
-    """Two of the three that are left are too few for 0.9, two of four with one withdrawn as well."""
+    """Two of four are too few for 0.6; of the three that are left they are enough."""
     shop = make(lambda s: [s.source(), day(s), total(s, 0.6)])
     del shop.there["2024-01-03"], shop.there["2024-01-04"]
     assert shop.project.plan(now=NOW).blocked == 3

@@ -267,10 +267,9 @@ class _Observer:
     def _let_go(self) -> None:
         """Withdraw what is gone, unless so much is that something else must have happened."""
         found = self.found
-        there, gone = len(found.unchanged) + len(found.changed), len(found.gone)
-        if gone > there:
-            others = self._probe()
-            there, gone = there + sum(others), gone + len(others) - sum(others)
+        others = self._probe()
+        there = len(found.unchanged) + len(found.changed) + sum(others)
+        gone = len(found.gone) + len(others) - sum(others)
         if gone > there:
             found.held_back = (
                 f"{gone:,} of {gone + there:,} that were there are gone, more than half: kept"
