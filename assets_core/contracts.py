@@ -122,7 +122,8 @@ class IOManager(Protocol):
     5. ``open`` of receipts returns exactly those versions' rows, in the receipts' order, in one
        scan; a version that is gone is MissingDataError (or VersionReplacedError where the store
        keeps only the newest), damaged bytes are CorruptDataError, never wrong rows.
-    6. An empty table overwrites to empty. Another partition's rows never change.
+    6. An empty table overwrites to empty, a publish of kind ``none`` to no rows at all. Another
+       partition's rows never change.
     7. ``discard`` removes a staged version and is harmless when repeated or when nothing is there.
     8. Names cannot escape: any canonical key is stored safely and distinctly.
     """
@@ -231,24 +232,19 @@ class RangeIOManager(IOManager, Protocol):
 
 
 @runtime_checkable
-class WithdrawingIOManager(IOManager, Protocol):
-    """An IO manager that can take a partition out of what the outside sees.
+class ConcealingIOManager(IOManager, Protocol):
+    """A catalog store that can take a partition out of its outside view.
 
-    Optional: without these methods a withdrawn partition leaves everything that reads through the
-    state store, while a catalog store's view goes on showing its last version, and a transactional
-    store publishes an empty table in its place.
+    Optional: without it a withdrawn partition leaves all that reads through the state store, and
+    the view goes on showing its last version. (A transactional store withdraws by a ``publish`` of
+    kind ``none``, which leaves no row of the partition.)
 
-    12. ``withdraw`` leaves no row of the partition, and the fact, under the same fence as
-        ``publish`` (law 3), in ONE transaction; repeating it under the same token is harmless.
-    13. ``conceal`` removes the partition from the outside view; versions stay readable by their
-        receipts, ``expose`` brings it back. Idempotent.
+    12. ``conceal`` removes the partition from the outside view and touches no other. Versions stay
+        readable by their receipts, and ``expose`` shows one again. Idempotent.
     """
 
-    def withdraw(self, target: Target, fact: str) -> None:
-        """Transactional stores: see law 12. Raises LeaseLostError under a newer fence."""
-
     def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
-        """Catalog stores: see law 13. ``flush`` makes it durable."""
+        """See law 12; ``flush`` makes it durable."""
 
 
 # --------------------------------------------------------------------------------------------

@@ -238,19 +238,6 @@ class DuckDBTables:
             swap.insert(session, table)
         reach("publish.inserted")
 
-    def withdraw(self, target: Target, fact: str) -> None:
-        """Fence row and delete in one transaction: a publish of nothing."""
-        nothing = Staged(target, "none", _location(target, "withdrawn"))
-        with self._file.writing:
-            with self._session() as session, session.transaction():
-                reach("publish.begin")
-                self._swap(session, nothing, fact)
-            reach("publish.committed")
-            self._confirmed(nothing)
-
-    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
-        """Nothing: ``withdraw`` has removed the rows."""
-
     def _swaps(self, target: Target, names: list[str], columns: list[str]) -> list[Swap]:
         from io_managers import _duckdb_write as writing
 

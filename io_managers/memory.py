@@ -223,9 +223,6 @@ class Memory:
         with self._lock:
             self._view[environment, asset, path_parts] = receipt.location
 
-    def withdraw(self, target: Target, fact: str) -> None:
-        """Nothing: the state store is the fence of a catalog store."""
-
     def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
         """Note that no version is current."""
         with self._lock:

@@ -322,11 +322,9 @@ class ParquetFiles:
                 self._swap(source, folder, shown, receipt.location)
             _tidy(folder, shown)
 
-    def withdraw(self, target: Target, fact: str) -> None:
-        """Nothing: the state store is the fence of a file store, and ``conceal`` mends the view."""
-
     def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
         """Take a partition out of the outside view; ``flush`` makes it durable."""
+        reach("conceal.begin")
         folder = self._view(environment, asset, path_parts)
         with _files.storage_errors(folder):
             if not os.path.isdir(folder):

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from assets_core.contracts import (
+    ConcealingIOManager,
     Finish,
     Lease,
     Publish,
     Published,
     StateStore,
-    WithdrawingIOManager,
 )
 from assets_core.execute.facts import rolled_forward
 from assets_core.execute.step import Runtime
@@ -165,7 +165,7 @@ def _expose_asset(
         if manager is None or manager.transactional:
             continue
         if empty[key]:
-            if not isinstance(manager, WithdrawingIOManager):
+            if not isinstance(manager, ConcealingIOManager):
                 continue
             manager.conceal(environment, name, asset.partitions.path_parts(key))
         elif receipt.kind == "none":

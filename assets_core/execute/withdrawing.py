@@ -7,14 +7,12 @@ is withdrawn, and why, is decided by ``staleness``.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from assets_core.contracts import IOManager, Target, WithdrawingIOManager
+from assets_core.contracts import ConcealingIOManager, Staged, Target
 from assets_core.errors import StorageError
 from assets_core.execute.facts import fact_to_json
 from assets_core.execute.step import Outcome
-from assets_core.faults import reach
 from assets_core.records import NO_VERSION, WITHDRAWN_FOR, InputRead, Materialization, Receipt
 
 if TYPE_CHECKING:
@@ -110,31 +108,19 @@ class Withdrawing:
             return fact
         if engine._receipt(int(own.id[ordinal])).kind == "none":
             return fact  # an asset that writes by itself: what it wrote is not ours to remove
-        if isinstance(manager, WithdrawingIOManager):
-            manager.withdraw(target, fact_to_json(fact))
-            return fact
-        return _emptied(manager, target, fact)
+        manager.publish(Staged(target, "none", ""), fact_to_json(fact))
+        return fact
 
     def conceal(self, fact: Materialization) -> None:
         """A recorded withdrawal leaves the outside view."""
         engine = self._engine
         manager = engine.runtime.io[fact.receipt.store]
-        if manager.transactional or not isinstance(manager, WithdrawingIOManager):
+        if manager.transactional or not isinstance(manager, ConcealingIOManager):
             return
         declared = engine.runtime.graph.assets[fact.asset]
         parts = declared.partitions.path_parts(fact.partition)
-        reach("withdraw.recorded")
         try:
             manager.conceal(fact.environment, fact.asset, parts)
         except StorageError:
             # It is recorded, so it is done; the view is mended at the end, or the run fails.
             engine._unexposed.setdefault(fact.asset, set()).add(fact.partition)
-
-
-def _emptied(manager: IOManager, target: Target, fact: Materialization) -> Materialization:
-    """For a store that can't withdraw: no rows in place of those that are there."""
-    import pyarrow as pa
-
-    staged = manager.stage(target, pa.table({}))
-    receipt = manager.publish(staged, fact_to_json(fact))
-    return replace(fact, receipt=replace(receipt, kind="none"))
