@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -610,3 +611,21 @@ def test_until_it_is_withdrawn_a_plan_and_the_status_say_what_to_do(shop: Shop) 
     command = f"assets withdraw src --partition {SECOND} --reason TEXT"
     assert command in str(shop.project.plan(now=NOW))
     assert command in str(shop.project.status(now=NOW))
+
+
+@pytest.mark.parametrize("store", ["parquet", "duckdb"])
+def test_a_rebuilt_state_store_needs_the_withdrawal_again_and_nothing_else(
+    make: Callable[..., Shop], store: str
+) -> None:
+    shop = make(chain, io=STORES[store]())
+    shop.run()
+    shop.withdraw(SECOND)
+    shop.run()
+    shop.project.close()
+    for file in (shop.root / ".assets").glob("state.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    shop.project.rebuild()
+    assert shop.project.plan(now=NOW).blocked == 2  # the day waits for what it read, and the total
+    shop.withdraw(SECOND)
+    assert shop.plan() == []
+    assert shop.values("day") == [1, 3, 4]
