@@ -551,7 +551,7 @@ def _nothing_left(op: Op, wiring: Wiring, withdrawn: Mapping[str, np.ndarray]) -
     left_over = np.zeros(wiring.spaces[op.name].n, bool)
     for read in op.inputs:
         gone = withdrawn.get(wiring.graph.op_of[read.asset].name)
-        if gone is None or read.asset in op.outputs:
+        if gone is None:  # also of the op's own past, which does not end what comes after it
             continue
         edge = wiring.edge(op, read)
         all_gone = edge.any(gone) & ~edge.any(~gone)

@@ -396,6 +396,20 @@ def test_what_is_not_selected_keeps_what_it_holds(shop: Shop) -> None:
     assert shop.values("total") == [8]
 
 
+def test_what_reads_it_is_not_withdrawn_while_it_holds_its_data(make: Callable[..., Shop]) -> None:
+    @asset(partitions=DAYS)
+    def copy(day: pa.Table) -> pa.Table:
+        return day
+
+    shop = make(lambda s: [s.source(), day(s), copy])
+    shop.run()
+    shop.withdraw(SECOND)
+    assert shop.plan(select="copy") == []
+    assert shop.plan() == [f"day@{SECOND} withdrawn", f"copy@{SECOND} withdrawn"]
+    shop.run()
+    assert shop.values("copy") == [1, 3, 4]
+
+
 def test_a_stored_plan_withdraws_what_it_says(shop: Shop) -> None:
     shop.withdraw(SECOND)
     shop.project.store_plan(shop.project.plan(now=NOW), shop.root / "plan.json")
