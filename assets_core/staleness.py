@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -159,7 +160,10 @@ class AssetFacts:
     @property
     def there(self) -> np.ndarray:
         """Which partitions have data, bool: recorded, and not withdrawn."""
-        found: np.ndarray = (self.id != 0) & ((self.data[:, 0] | self.data[:, 1]) != 0)
+        found: np.ndarray = self.id != 0
+        # Nearly always all that is recorded has data, and counting shows it in half the time.
+        if np.count_nonzero(self.data[:, 0]) < np.count_nonzero(found):
+            found &= (self.data[:, 0] | self.data[:, 1]) != 0
         return found
 
     def there_at(self, at: np.ndarray) -> np.ndarray:
@@ -494,9 +498,10 @@ def assess(
     wiring = digests.wiring
     result: dict[str, Assessment] = {}
     withdrawn = find_withdrawn(graph, wiring, facts, chosen, sightings)
+    there = cache(lambda name: facts.assets[name].there)
     for op in graph.ops:
         mask = chosen(op.name) if chosen is not None else None
-        reasons = _reasons(op, graph, facts, codes, digests)
+        reasons = _reasons(op, graph, facts, codes, digests, there)
         if force and _is_built(graph, op):
             reasons[_forced(op, facts, mask, resume_at)] |= FORCED
         found = Assessment(reasons, np.zeros(len(reasons), bool), np.zeros(len(reasons), bool))
@@ -510,7 +515,7 @@ def assess(
         if errors:
             _blind(found, list(errors))
         try:
-            _spread(op, wiring, facts, result, found, mask)
+            _spread(op, wiring, facts, result, found, mask, there)
         except UserCodeError as error:  # a policy of the user's own was asked
             error.facts.setdefault("asset", op.name)
             raise
@@ -531,19 +536,22 @@ def find_withdrawn(
     to through some input is withdrawn, its own past aside, nothing is left to build it from. It
     still holds what it held until it is ``chosen`` to run. Ops that have none are left out.
     """
+    errors = sightings.errors if sightings is not None else {}
     found: dict[str, np.ndarray] = {}
     for op in graph.ops:
         if not _is_built(graph, op):
             mask = facts.assets[op.name].withdrawn
-            if sightings is not None:
-                mask[list(sightings.errors.get(op.name, ()))] = False
-        else:
+            mask[list(errors.get(op.name, ()))] = False
+            if mask.any():
+                found[op.name] = mask
+    for op in graph.ops if found else ():
+        if _is_built(graph, op):
             mask = _nothing_left(op, wiring, found)
             runs = chosen(op.name) if chosen is not None and mask.any() else None
             if runs is not None:
                 mask &= runs | ~_holds_data(op, facts)
-        if mask.any():
-            found[op.name] = mask
+            if mask.any():
+                found[op.name] = mask
     return found
 
 
@@ -584,14 +592,19 @@ def _is_built(graph: Graph, op: Op) -> bool:
 
 
 def _reasons(
-    op: Op, graph: Graph, facts: Facts, codes: Mapping[str, str], digests: Digests
+    op: Op,
+    graph: Graph,
+    facts: Facts,
+    codes: Mapping[str, str],
+    digests: Digests,
+    there: Callable[[str], np.ndarray],
 ) -> np.ndarray:
     n = facts.spaces[op.name].n
     reasons = np.zeros(n, np.uint8)
     if not _is_built(graph, op):
         return reasons
     now = digests.column(op)
-    each = [_own_reasons(facts, name, codes[name], now) for name in op.outputs]
+    each = [_own_reasons(facts, name, codes[name], now, there(name)) for name in op.outputs]
     for own in each:
         reasons |= own
     if len(each) > 1:
@@ -600,9 +613,10 @@ def _reasons(
     return reasons
 
 
-def _own_reasons(facts: Facts, name: str, code: str, now: np.ndarray) -> np.ndarray:
+def _own_reasons(
+    facts: Facts, name: str, code: str, now: np.ndarray, there: np.ndarray
+) -> np.ndarray:
     own = facts.assets[name]
-    there = own.there
     reasons = np.where(there, 0, MISSING).astype(np.uint8)
     reasons[there & ~facts.of_current_code(name, code)] |= CODE
     # Compared as pairs: any() along an axis of two is many times slower than two columns.
@@ -621,6 +635,7 @@ def _spread(
     done: Mapping[str, Assessment],
     found: Assessment,
     mask: np.ndarray | None,
+    has_data: Callable[[str], np.ndarray],
 ) -> None:
     """Set ``may`` and ``absent`` out of the upstream ops, then along the op's own past."""
     own_past: list[tuple[Input, Edge]] = []
@@ -631,7 +646,7 @@ def _spread(
         if read.asset in op.outputs:
             own_past.append((read, edge))
             continue
-        upstream, there = done[wiring.graph.op_of[read.asset].name], facts.assets[read.asset].there
+        upstream, there = done[wiring.graph.op_of[read.asset].name], has_data(read.asset)
         gone = (~there & ~upstream.stale) | upstream.stuck
         if upstream.withdrawn is not None:
             gone &= ~upstream.withdrawn
