@@ -320,8 +320,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """A source partition that is no longer there: the pointer is cleared. Result: None.
+    """Clear a source partition's pointer, as if it had never been seen. Result: None.
 
+    For a withdrawal that is undone of what was never there; the withdrawal itself is a `Publish`.
     Takes an id of its own, so that the tail after an older revision shows it.
     """
 
