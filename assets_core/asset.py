@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 Kind = Literal["python", "sql", "source"]
 Executor = Literal["thread", "process"]
 SchemaPolicy = Literal["evolve", "strict"]
+Vanished = Literal["keep", "withdraw"]
 Backoff = Literal["exponential", "linear", "constant"]
 OnFailure = Literal["halve", "fail"]
 
@@ -247,6 +248,7 @@ class Asset:
     token: Callable[..., Any] | None = None
     observe_range: Callable[..., Any] | None = None
     closed_after: str | float | timedelta | None = None
+    vanished: Vanished | None = None
     siblings: tuple[str, ...] = ()
     location: Location = Location("", 0)
     names: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -493,7 +495,7 @@ def _refuse_other_kinds(settings: dict[str, Any]) -> None:
             )
 
 
-_CHOICES = {"schema": SchemaPolicy, "executor": Executor}
+_CHOICES = {"schema": SchemaPolicy, "executor": Executor, "vanished": Vanished}
 
 
 def _refuse_unknown(settings: dict[str, Any]) -> None:
@@ -642,6 +644,9 @@ def source(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
     ``reads_files`` and ``reads_env``: what these functions read besides, as for `asset`.
     ``closed_after``: a partition whose window ended longer ago than this, and that was looked at
     since, is looked at no more (``assets observe --all`` does): ``"30d"``.
+    ``vanished``: what becomes of a partition that was seen and is not there any more: ``"keep"``
+    (as without it) lets the version seen last count on, ``"withdraw"`` takes it out, and with it
+    what was built of it alone; more than half of the partitions at once are kept all the same.
     """
     if function is not None:
         return _declare(function, "source", options)
@@ -771,6 +776,7 @@ class Group:
         require: Require | Literal["all", "any"] | float | Callable[..., bool] | None = None,
         reads_files: Sequence[str | Path] | None = None,
         reads_env: Sequence[str] | None = None,
+        vanished: Vanished | None = None,
     ) -> None:
         self.name = name
         defaults = {
@@ -786,6 +792,7 @@ class Group:
             "require": require,
             "reads_files": reads_files,
             "reads_env": reads_env,
+            "vanished": vanished,
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)
@@ -800,9 +807,10 @@ class Group:
         """What a function that mentions this object depends on: its name alone."""
         return ("group", self.name)
 
-    def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _options(self, options: Mapping[str, Any], *, built: bool = True) -> dict[str, Any]:
         given = {name: value for name, value in options.items() if value is not None}
-        merged = {**self.defaults, **given, "group": given.get("group", self.name)}
+        defaults = {n: v for n, v in self.defaults.items() if not (built and n == "vanished")}
+        merged = {**defaults, **given, "group": given.get("group", self.name)}
         merged["tags"] = (*self.tags, *_as_tuple(given.get("tags", ()), "tags"))
         return merged
 
@@ -813,7 +821,7 @@ class Group:
 
     def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """`source` with this group's defaults."""
-        merged = self._options(options)
+        merged = self._options(options, built=False)
         for not_for_sources in ("io", "retry", "executor", "schema", "batch", "require"):
             merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)

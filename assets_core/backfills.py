@@ -415,7 +415,7 @@ class Backfills:
         for name in one.targets.keys() & spaces.keys():
             stale = found[graph.op_of[name].name].stale & inside[name]
             if reprocess == "missing":
-                stale &= facts.assets[name].id == 0
+                stale &= ~facts.assets[name].there
             elif reprocess == "failed":
                 stale &= _marked(spaces[name], failed.get(name, ()))
             left[name] = int(stale.sum())
@@ -541,8 +541,8 @@ def _size(space: KeySpace | None, ranges: Sequence[tuple[str, str]]) -> int:
 
 
 def _missing(plan: Plan, batch: Batch) -> np.ndarray:
-    ids = [plan.facts.assets[name].id[batch.ordinals] == 0 for name in batch.op.outputs]
-    return np.asarray(np.logical_or.reduce(ids))
+    gone = [~plan.facts.assets[name].there_at(batch.ordinals) for name in batch.op.outputs]
+    return np.asarray(np.logical_or.reduce(gone))
 
 
 def _at(plan: Plan, batch: Batch, keys: Mapping[str, Mapping[str, Any]]) -> np.ndarray:

@@ -122,7 +122,8 @@ class IOManager(Protocol):
     5. ``open`` of receipts returns exactly those versions' rows, in the receipts' order, in one
        scan; a version that is gone is MissingDataError (or VersionReplacedError where the store
        keeps only the newest), damaged bytes are CorruptDataError, never wrong rows.
-    6. An empty table overwrites to empty. Another partition's rows never change.
+    6. An empty table overwrites to empty, a publish of kind ``none`` to no rows at all. Another
+       partition's rows never change.
     7. ``discard`` removes a staged version and is harmless when repeated or when nothing is there.
     8. Names cannot escape: any canonical key is stored safely and distinctly.
     """
@@ -230,6 +231,22 @@ class RangeIOManager(IOManager, Protocol):
         """Remove staged versions."""
 
 
+@runtime_checkable
+class ConcealingIOManager(IOManager, Protocol):
+    """A catalog store that can take a partition out of its outside view.
+
+    Optional: without it a withdrawn partition leaves all that reads through the state store, and
+    the view goes on showing its last version. (A transactional store withdraws by a ``publish`` of
+    kind ``none``, which leaves no row of the partition.)
+
+    12. ``conceal`` removes the partition from the outside view and touches no other. Versions stay
+        readable by their receipts, and ``expose`` shows one again. Idempotent.
+    """
+
+    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
+        """See law 12; ``flush`` makes it durable."""
+
+
 # --------------------------------------------------------------------------------------------
 # State stores: one write method that takes a batch of operations, and columnar reads.
 
@@ -303,8 +320,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """A source partition that is no longer there: the pointer is cleared. Result: None.
+    """Clear a source partition's pointer, as if it had never been seen. Result: None.
 
+    For a withdrawal that is undone of what was never there; the withdrawal itself is a `Publish`.
     Takes an id of its own, so that the tail after an older revision shows it.
     """
 

@@ -32,6 +32,8 @@ _POINTS = {
     "record.committed": "The fact is recorded; the outside view still shows the old version.",
     "expose.linked": "The new version has its temporary name beside the outside view.",
     "expose.renamed": "The outside view shows the new version; its folder is not synced.",
+    "conceal.begin": "A withdrawal is recorded; the outside view still shows the partition.",
+    "conceal.removed": "The outside view shows nothing of it; its folder is not synced.",
     "flush.begin": "Views were swapped; their folders are about to be synced.",
     "discard.begin": "A staged version is about to be removed.",
     "discard.removed": "Its rows are removed; its rejects may not be.",

@@ -332,7 +332,7 @@ class _Builder:
                     f"Source {asset.name!r} has {name}=, and a source is observed, never built.",
                     "Give it to what reads the source.",
                 )
-        named = ("token", "observe_range", "closed_after")
+        named = ("token", "observe_range", "closed_after", "vanished")
         given = [name for name in named if getattr(asset, name) is not None]
         if given and asset.kind != "source":
             self.problem(

@@ -99,12 +99,14 @@ class Invalidated:
         return "\n".join([*lines, *(f"  {mark}" for mark in self.marks)])
 
 
-def checked_reason(reason: str) -> str:
-    """A reason in one line. Raises UsageError for none, or a very long one."""
+def checked_reason(
+    reason: str, needed: str = "An invalidation needs a reason: whoever rebuilds will read it."
+) -> str:
+    """A reason in one line. Raises UsageError for none (``needed`` says why), or a long one."""
     found = one_line(reason)
     if not found:
         raise UsageError(
-            "An invalidation needs a reason: whoever rebuilds will read it.",
+            needed,
             hint='For example: --reason "the supplier sent May twice"',
         )
     if len(found) > _LONGEST:
@@ -149,7 +151,7 @@ def find_marks(
             if name in chosen:
                 space = facts.spaces[name]
                 mask = selection.mask(space) if selection else np.ones(space.n, bool)
-                never = mask & (facts.assets[name].id == 0)
+                never = mask & ~facts.assets[name].there
                 missing += int(never[: space.closed].sum())
                 found.add(name, mask)
         if downstream:
@@ -177,7 +179,7 @@ class _Found:
 
     def recorded(self, name: str) -> Mask:
         """What of an asset is marked and recorded: only that can have been read."""
-        own: Mask = self.facts.assets[name].id != 0
+        own: Mask = self.facts.assets[name].there
         return own & self.covered[name] if name in self.covered else np.zeros(len(own), bool)
 
     def add(self, name: str, mask: Mask, origin: str = "") -> None:
@@ -211,7 +213,7 @@ class _Found:
             if any(marked[name][edge.upstream(ordinal)].any() for name, edge in past):
                 hit[ordinal] = True
                 for name in op.outputs:
-                    marked[name][ordinal] = self.facts.assets[name].id[ordinal] != 0
+                    marked[name][ordinal] = self.facts.assets[name].has(ordinal)
         for name in op.outputs if hit.any() else ():
             self.add(name, hit, self.origins.get(name) or op.name)
 

@@ -24,6 +24,7 @@ from assets_core.staleness import (
     Sightings,
     Wiring,
     assess,
+    expected_of,
     explain,
     is_enough,
     keys_to_ranges,
@@ -125,6 +126,7 @@ class Plan:
     ``revision`` is the log position that the facts were read at, ``now`` the instant that decided
     which windows have closed. ``note`` is what a run of it is marked with. ``chosen`` are the
     partitions of each op that were selected (bool by ordinal); of an op not in it, all.
+    ``withdrawn`` are those that are neither there nor expected, as of `find_withdrawn`.
     """
 
     environment: str
@@ -143,6 +145,7 @@ class Plan:
     blind: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     note: str = ""
     chosen: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    withdrawn: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def wiring(self) -> Wiring:
@@ -187,7 +190,10 @@ class Plan:
 
     def explain(self, asset: str, ordinal: int, bits: int) -> tuple[Reason, ...]:
         """The reasons that the bits of a partition stand for, in words."""
-        return explain(self.graph, self.digests, self.codes, self.parts, asset, ordinal, bits)
+        return explain(
+            *(self.graph, self.digests, self.codes, self.parts),
+            *(asset, ordinal, bits, self.withdrawn),
+        )
 
     def why(self, asset: str, partition: str | None = None) -> Why:
         """Why a partition is in the plan, up to its root causes, with before and after.
@@ -243,7 +249,7 @@ class Plan:
             edge = self.wiring.edge(op, read)
             if edge.short is not None and edge.short[ordinal]:
                 yield self.lack(read, np.zeros(0, np.int64), 0)
-            at = edge.upstream(ordinal)
+            at = self.expected(read, edge.upstream(ordinal))
             missing = column[at]
             if missing.any() and not self._does_without(read, at, missing):
                 yield self.lack(read, at[missing], len(at))
@@ -253,9 +259,17 @@ class Plan:
             return False
         source = self.graph.assets[read.asset].kind == "source"
         blind = self.blind.get(self.graph.op_of[read.asset].name)
-        if source and blind is not None and (self.facts.assets[read.asset].id[at[blind[at]]]).any():
+        if (
+            source
+            and blind is not None
+            and self.facts.assets[read.asset].there[at[blind[at]]].any()
+        ):
             return False
         return is_enough(read, at, missing, self.facts.spaces[read.asset])
+
+    def expected(self, read: Input, at: np.ndarray) -> np.ndarray:
+        """These partitions of what an input reads, without those that are withdrawn."""
+        return expected_of(at, self.withdrawn.get(self.graph.op_of[read.asset].name))
 
     def lack(self, read: Input, missing: np.ndarray, expected: int) -> Lack:
         """These ordinals, missing of as many through an input."""
@@ -277,8 +291,10 @@ class Plan:
         """Which partitions of an asset can't be read, bool: nothing is recorded of them, they wait
         themselves, or they (or what they are built from) are of a source that could not be looked
         at."""
-        found: np.ndarray = self.facts.assets[asset].id == 0
+        found: np.ndarray = ~self.facts.assets[asset].there
         upstream = self.graph.op_of[asset].name
+        if upstream in self.withdrawn:
+            found &= ~self.withdrawn[upstream]
         for batch in self.waiting_batches:
             if batch.op.name == upstream:
                 found[batch.ordinals] = True
@@ -450,6 +466,7 @@ def make_plan(
         sightings=sightings or Sightings(),
         blind={name: one.blind for name, one in found.items() if one.blind is not None},
         chosen=masks,
+        withdrawn={n: one.withdrawn for n, one in found.items() if one.withdrawn is not None},
     )
 
 

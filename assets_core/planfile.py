@@ -27,7 +27,7 @@ from assets_core.observe.format import count, key_pairs, range_text, ranges
 from assets_core.partitions import KeySpace
 from assets_core.plan import Batch, Plan
 from assets_core.records import Code, Materialization
-from assets_core.staleness import Digests, Facts, Sightings, Wiring
+from assets_core.staleness import WITHDRAWN, Digests, Facts, Sightings, Wiring, find_withdrawn
 
 if TYPE_CHECKING:
     from assets_core.contracts import StateStore
@@ -445,7 +445,20 @@ class _Replayer:
             forced=self.stored.forced,
             sightings=self.sightings,
             note=note_of(self.stored.id),
+            withdrawn=self._withdrawn(left),
         )
+
+    def _withdrawn(self, left: Sequence[Batch]) -> dict[str, np.ndarray]:
+        """What is neither there nor expected; of what holds data only what these steps take out."""
+        going = {}
+        for batch in left:
+            mask = going[batch.op.name] = np.zeros(self.world.spaces[batch.op.name].n, bool)
+            mask[batch.ordinals] = batch.reasons & WITHDRAWN != 0
+
+        def chosen(name: str) -> np.ndarray:
+            return going.get(name, np.zeros(self.world.spaces[name].n, bool))
+
+        return find_withdrawn(self.world.graph, self.wiring, self.facts, chosen, self.sightings)
 
     def _same_log(self) -> None:
         """The revision means something in the log that it was read from only."""
@@ -554,7 +567,7 @@ class _Replayer:
         for name in batch.op.outputs:
             own = self.facts.assets[name]
             fresh &= self.facts.of_current_code(name, self.world.codes[name].hex)[at]
-            fresh &= (own.id[at] != 0) & (own.digest[at] == now).all(axis=1)
+            fresh &= own.there_at(at) & (own.digest[at] == now).all(axis=1)
         return fresh
 
     def _facts_of(self, asset: str, ids: np.ndarray) -> dict[int, Materialization]:

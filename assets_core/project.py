@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from assets_core.review.against import Against
     from assets_core.staleness import Facts, Sightings, Wiring
     from assets_core.tracing import Watch
+    from assets_core.withdrawals import Withdrawn
 
 Select = str | Sequence[str] | None
 Partitions = "str | Sequence[str] | PartitionSelection | None"
@@ -484,13 +485,16 @@ class Project:
         everything: bool = False,
         jobs: int | None = None,
         on_look: Callable[[str, int], None] | None = None,
+        lets_go: bool = True,
     ) -> Observation:
         from assets_core.execute.sources import Way, observe
         from assets_core.observe.sighting import Observation
 
         # Looking is mostly waiting: more at a time than there are processors, unless one by one.
         own = self.settings.jobs
-        way = Way(now, jobs or (own if own == 1 else max(own, _LOOKS)), everything, on_look)
+        way = Way(
+            now, jobs or (own if own == 1 else max(own, _LOOKS)), everything, lets_go, on_look
+        )
         return Observation(
             {
                 name: observe(
@@ -911,6 +915,38 @@ class Project:
             by=by,
             now=at,
             dry_run=dry_run,
+        )
+
+    def withdraw(
+        self,
+        source: str | Asset,
+        partitions: Any = None,
+        *,
+        reason: str = "",
+        undo: bool = False,
+        by: str = "",
+        dry_run: bool = False,
+        now: datetime | None = None,
+    ) -> Withdrawn:
+        """Take partitions of a source out: neither there nor expected from now on.
+
+        What read them is built again without them; where nothing is left to read, the next run
+        withdraws the partition itself. They are looked at first: one that is still there is
+        refused. Without ``partitions`` all that were seen and are not there any more. It holds
+        until the partition is there again, or ``undo``, which brings back the version seen last.
+        ``by`` is the user's name unless given; with ``dry_run`` nothing is withdrawn.
+
+        Raises UsageError for an empty reason, what is still there, and what is no source;
+        UnknownAssetError, PartitionError.
+        """
+        from assets_core.withdrawals import undo as undo_withdrawal
+        from assets_core.withdrawals import withdraw
+
+        self.recover()
+        at = _aware(now) if now is not None else self.now()
+        action = undo_withdrawal if undo else withdraw
+        return action(
+            self, _name(source), partitions, reason=reason, by=by, now=at, dry_run=dry_run
         )
 
     def repair(self, *, verify: bool = False) -> dict[str, Any]:

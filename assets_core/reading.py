@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assets_core.errors import MissingDataError, UsageError, VersionReplacedError
-from assets_core.partitions import parse_selection
-from assets_core.records import Receipt
+from assets_core.partitions import KeySpace, parse_selection
+from assets_core.records import Receipt, withdrawn_for
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -112,12 +112,13 @@ def current_receipts(
     mask = np.ones(space.n, bool) if selection is None else selection.mask(space)
     columns = project.state.snapshot(project.environment, [name]).assets[name]
     ordinals = space.ordinals(columns.keys)
-    there = (ordinals >= 0) & (columns.id > 0)
+    there = (ordinals >= 0) & (columns.data != 0).any(axis=1)
     order = np.argsort(ordinals[there], kind="stable")
     at, ids = ordinals[there][order], columns.id[there][order]
     wanted = mask[at]
     at, ids = at[wanted], ids[wanted]
     if not len(at):
+        _refuse_withdrawn(project, name, columns.keys, mask, space)
         shown = space.keys(np.flatnonzero(mask)[:3])
         raise MissingDataError(
             f"Nothing of {name!r} is materialized there.",
@@ -127,6 +128,21 @@ def current_receipts(
         )
     receipts = project.state.receipts(ids.tolist())
     return space.keys(at), [receipts[i] for i in ids.tolist()]
+
+
+def _refuse_withdrawn(
+    project: Project, name: str, keys: Sequence[str], mask: np.ndarray, space: KeySpace
+) -> None:
+    """Raise MissingDataError when what was asked for is recorded, and so is withdrawn."""
+    asked = set(space.keys(np.flatnonzero(mask)))
+    key = next((key for key in keys if key in asked), None)
+    if key is None:
+        return
+    fact = project.state.materializations(project.environment, name, key, limit=1)[0]
+    raise MissingDataError(
+        f"{name}@{key} is withdrawn {withdrawn_for(fact)}".rstrip() + ".",
+        hint=f"See: assets history {name}@{key}",
+    )
 
 
 def _from_source(project: Project, name: str, keys: Sequence[str]) -> Any:

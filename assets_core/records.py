@@ -108,7 +108,12 @@ def with_reads(code: Code, reads: Sequence[tuple[str, str, str]]) -> Code:
     return Code(f"{code.hex}+{content}", {**code.parts, **parts})
 
 
-MaterializationKind = Literal["built", "unchanged", "observed", "accepted", "recovered"]
+MaterializationKind = Literal[
+    "built", "unchanged", "observed", "accepted", "recovered", "withdrawn"
+]
+"""``withdrawn`` records that a partition is taken out: it has `NO_VERSION` from then on.
+
+Their order is that of the numbers that the state store keeps: new ones go last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,22 @@ class Materialization:
     schema: str = ""
     deadline: int = 0
     id: int = 0
+
+
+def is_withdrawn(fact: Materialization) -> bool:
+    """Whether a record takes its partition out, instead of giving it data."""
+    return fact.data_version == NO_VERSION
+
+
+def withdrawn_for(fact: Materialization) -> str:
+    """``by ann: the supplier took it back``; empty for what was not withdrawn."""
+    told = fact.metadata.get(WITHDRAWN_FOR, {}) if is_withdrawn(fact) else {}
+    by, reason = str(told.get("by", "")), str(told.get("reason", ""))
+    return f"by {by}: {reason}" if by else reason
+
+
+WITHDRAWN_FOR, UNDONE_BY = "withdrawn", "withdrawal undone"
+"""Where the metadata of a withdrawal, and of its undoing, say by whom and for what reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ from assets_core.records import (
     Materialization,
     Measured,
     Version,
+    withdrawn_for,
 )
 
 if TYPE_CHECKING:
@@ -36,15 +38,17 @@ class Sightings:
 
     ``moved`` counts what has another version now. ``errors`` are partitions that could not be
     looked at: what reads them can't be built. ``gone`` are partitions that were seen before and
-    are not there any more: the version seen last counts on.
+    are not there any more: the version seen last counts on. ``held_back`` says of a source why
+    these were not withdrawn, though it asks for that.
     """
 
     moved: int = 0
     errors: Mapping[str, Mapping[int, Exception]] = field(default_factory=dict)
     gone: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    held_back: Mapping[str, str] = field(default_factory=dict)
 
 
-LOOKED = ("new", "changed", "gone", "failed", "unchanged", "closed", "absent")
+LOOKED = ("new", "changed", "withdrawn", "gone", "failed", "unchanged", "closed", "absent")
 """What can come of a look at a source's partition, the most telling first."""
 
 
@@ -53,7 +57,8 @@ class Looked:
     """What looking at partitions of one source came to, as ordinals of its key space.
 
     ``new`` were never seen before, ``changed`` have another version, ``gone`` were seen before
-    and are not there any more, ``unchanged`` are as they were, ``closed`` were not looked at
+    and are not there any more, ``withdrawn`` those of them that the source lets go by itself (and
+    ``held_back`` why it didn't), ``unchanged`` are as they were, ``closed`` were not looked at
     because their time is over (``closed_after``), ``absent`` are not there and never were.
     ``errors`` are those that could not be looked at.
     """
@@ -66,11 +71,13 @@ class Looked:
     closed: list[int] = field(default_factory=list)
     absent: list[int] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
+    withdrawn: list[int] = field(default_factory=list)
+    held_back: str = ""
 
     @property
     def moved(self) -> int:
-        """How many have another version than before."""
-        return len(self.new) + len(self.changed)
+        """How many have another version than before, or none any more."""
+        return len(self.new) + len(self.changed) + len(self.withdrawn)
 
     def ordinals(self, kind: str) -> list[int]:
         """The partitions of one kind, in order."""
@@ -86,8 +93,9 @@ class Looked:
         return {kind: len(self.ordinals(kind)) for kind in LOOKED}
 
 
-MISSING, CODE, INPUT, FORCED, SIBLING, INVALIDATED = 1, 2, 4, 8, 16, 32
-"""Why a partition must run, as bits of a reasons column."""
+MISSING, CODE, INPUT, FORCED, SIBLING, INVALIDATED, WITHDRAWN = 1, 2, 4, 8, 16, 32, 64
+"""Why a partition must run, as bits of a reasons column. ``WITHDRAWN`` stands alone: nothing is
+left to build the partition from, so the step takes out what it holds."""
 
 
 class Recall(Protocol):
@@ -148,6 +156,31 @@ class AssetFacts:
         """The recorded data version, (0, 0) when there is none."""
         hi, lo = self.data[ordinal].tolist()
         return hi, lo
+
+    @property
+    def there(self) -> np.ndarray:
+        """Which partitions have data, bool: recorded, and not withdrawn."""
+        found: np.ndarray = self.id != 0
+        # Nearly always all that is recorded has data, and counting shows it in half the time.
+        if np.count_nonzero(self.data[:, 0]) < np.count_nonzero(found):
+            found &= (self.data[:, 0] | self.data[:, 1]) != 0
+        return found
+
+    def there_at(self, at: np.ndarray) -> np.ndarray:
+        """Which of these have data, bool: quick for a few."""
+        rows = self.data[at]
+        found: np.ndarray = (self.id[at] != 0) & ((rows[:, 0] | rows[:, 1]) != 0)
+        return found
+
+    def has(self, ordinal: int) -> bool:
+        """Whether one partition has data."""
+        return bool(self.id[ordinal]) and self.version(ordinal) != NO_VERSION
+
+    @property
+    def withdrawn(self) -> np.ndarray:
+        """Which partitions are recorded as withdrawn, bool."""
+        found: np.ndarray = (self.id != 0) & ~self.there
+        return found
 
 
 @dataclass(slots=True)
@@ -412,13 +445,15 @@ class Assessment:
     ``reasons`` uint8 bits (0: need not run by itself); ``may`` bool: something upstream of it is
     stale, so it runs if that really changes; ``absent`` bool: some upstream partition that it
     maps to has nothing recorded and will not get anything by itself; ``blind`` bool (None: none):
-    a source partition that it is built from, however far up, could not be looked at.
+    a source partition that it is built from, however far up, could not be looked at;
+    ``withdrawn`` as of `find_withdrawn` (None: none).
     """
 
     reasons: np.ndarray
     may: np.ndarray
     absent: np.ndarray
     blind: np.ndarray | None = None
+    withdrawn: np.ndarray | None = None
 
     @property
     def must(self) -> np.ndarray:
@@ -462,24 +497,79 @@ def assess(
     digests = digests or Digests(Wiring(graph, facts.spaces), facts)
     wiring = digests.wiring
     result: dict[str, Assessment] = {}
+    withdrawn = find_withdrawn(graph, wiring, facts, chosen, sightings)
+    there = cache(lambda name: facts.assets[name].there)
     for op in graph.ops:
         mask = chosen(op.name) if chosen is not None else None
-        reasons = _reasons(op, graph, facts, codes, digests)
+        reasons = _reasons(op, graph, facts, codes, digests, there)
         if force and _is_built(graph, op):
             reasons[_forced(op, facts, mask, resume_at)] |= FORCED
         found = Assessment(reasons, np.zeros(len(reasons), bool), np.zeros(len(reasons), bool))
+        found.withdrawn = withdrawn.get(op.name)
+        if found.withdrawn is not None and _is_built(graph, op):
+            reasons[found.withdrawn] = 0
+            reasons[found.withdrawn & _holds_data(op, facts)] = WITHDRAWN
         if mask is not None:
             found.reasons[~mask] = 0
         errors = sightings.errors.get(op.name) if sightings is not None else None
         if errors:
             _blind(found, list(errors))
         try:
-            _spread(op, wiring, facts, result, found, mask)
+            _spread(op, wiring, facts, result, found, mask, there)
         except UserCodeError as error:  # a policy of the user's own was asked
             error.facts.setdefault("asset", op.name)
             raise
         result[op.name] = found
     return result
+
+
+def find_withdrawn(
+    graph: Graph,
+    wiring: Wiring,
+    facts: Facts,
+    chosen: Callable[[str], np.ndarray | None] | None = None,
+    sightings: Sightings | None = None,
+) -> dict[str, np.ndarray]:
+    """Which partitions are withdrawn: neither there nor expected, bool by the op's name.
+
+    Of a source what is recorded so. What is built follows what it reads: where all that it maps
+    to through some input is withdrawn, its own past aside, nothing is left to build it from. It
+    still holds what it held until it is ``chosen`` to run. Ops that have none are left out.
+    """
+    errors = sightings.errors if sightings is not None else {}
+    found: dict[str, np.ndarray] = {}
+    for op in graph.ops:
+        if not _is_built(graph, op):
+            mask = facts.assets[op.name].withdrawn
+            mask[list(errors.get(op.name, ()))] = False
+            if mask.any():
+                found[op.name] = mask
+    for op in graph.ops if found else ():
+        if _is_built(graph, op):
+            mask = _nothing_left(op, wiring, found)
+            runs = chosen(op.name) if chosen is not None and mask.any() else None
+            if runs is not None:
+                mask &= runs | ~_holds_data(op, facts)
+            if mask.any():
+                found[op.name] = mask
+    return found
+
+
+def _nothing_left(op: Op, wiring: Wiring, withdrawn: Mapping[str, np.ndarray]) -> np.ndarray:
+    left_over = np.zeros(wiring.spaces[op.name].n, bool)
+    for read in op.inputs:
+        gone = withdrawn.get(wiring.graph.op_of[read.asset].name)
+        if gone is None:  # also of the op's own past, which does not end what comes after it
+            continue
+        edge = wiring.edge(op, read)
+        all_gone = edge.any(gone) & ~edge.any(~gone)
+        left_over |= all_gone if edge.short is None else all_gone & ~edge.short
+    return left_over
+
+
+def _holds_data(op: Op, facts: Facts) -> np.ndarray:
+    found: np.ndarray = np.logical_or.reduce([facts.assets[name].there for name in op.outputs])
+    return found
 
 
 def _forced(op: Op, facts: Facts, mask: np.ndarray | None, resume_at: int) -> np.ndarray:
@@ -502,14 +592,19 @@ def _is_built(graph: Graph, op: Op) -> bool:
 
 
 def _reasons(
-    op: Op, graph: Graph, facts: Facts, codes: Mapping[str, str], digests: Digests
+    op: Op,
+    graph: Graph,
+    facts: Facts,
+    codes: Mapping[str, str],
+    digests: Digests,
+    there: Callable[[str], np.ndarray],
 ) -> np.ndarray:
     n = facts.spaces[op.name].n
     reasons = np.zeros(n, np.uint8)
     if not _is_built(graph, op):
         return reasons
     now = digests.column(op)
-    each = [_own_reasons(facts, name, codes[name], now) for name in op.outputs]
+    each = [_own_reasons(facts, name, codes[name], now, there(name)) for name in op.outputs]
     for own in each:
         reasons |= own
     if len(each) > 1:
@@ -518,9 +613,10 @@ def _reasons(
     return reasons
 
 
-def _own_reasons(facts: Facts, name: str, code: str, now: np.ndarray) -> np.ndarray:
+def _own_reasons(
+    facts: Facts, name: str, code: str, now: np.ndarray, there: np.ndarray
+) -> np.ndarray:
     own = facts.assets[name]
-    there = own.id != 0
     reasons = np.where(there, 0, MISSING).astype(np.uint8)
     reasons[there & ~facts.of_current_code(name, code)] |= CODE
     # Compared as pairs: any() along an axis of two is many times slower than two columns.
@@ -539,6 +635,7 @@ def _spread(
     done: Mapping[str, Assessment],
     found: Assessment,
     mask: np.ndarray | None,
+    has_data: Callable[[str], np.ndarray],
 ) -> None:
     """Set ``may`` and ``absent`` out of the upstream ops, then along the op's own past."""
     own_past: list[tuple[Input, Edge]] = []
@@ -549,15 +646,17 @@ def _spread(
         if read.asset in op.outputs:
             own_past.append((read, edge))
             continue
-        upstream, there = done[wiring.graph.op_of[read.asset].name], facts.assets[read.asset].id
-        gone = ((there == 0) & ~upstream.stale) | upstream.stuck
+        upstream, there = done[wiring.graph.op_of[read.asset].name], has_data(read.asset)
+        gone = (~there & ~upstream.stale) | upstream.stuck
+        if upstream.withdrawn is not None:
+            gone &= ~upstream.withdrawn
         if not read.require.is_all and upstream.blind is not None:
             gone |= upstream.blind
         if upstream.reasons.any() or upstream.may.any():
             # What is done without, and does not come, changes nothing.
             found.may |= edge.any(upstream.stale if read.require.is_all else upstream.stale & ~gone)
         if gone.any():
-            found.absent |= lacks(read, edge, gone, facts.spaces[read.asset])
+            found.absent |= lacks(read, edge, gone, facts.spaces[read.asset], upstream.withdrawn)
         if upstream.blind is not None:
             unseen = _unseen(wiring.graph, read, edge, upstream.blind, there, found.absent)
             if mask is not None:
@@ -567,6 +666,10 @@ def _spread(
             found.may |= unseen
     if mask is not None:
         found.may &= mask
+    if found.withdrawn is not None:  # nothing is built, so nothing is waited for
+        found.may &= ~found.withdrawn
+        found.absent &= ~found.withdrawn
+        found.blind = None if found.blind is None else found.blind & ~found.withdrawn
     if own_past:
         _scan(own_past, facts, found, mask)
 
@@ -586,28 +689,40 @@ def _unseen(
     found: np.ndarray = every & absent
     if graph.assets[read.asset].kind == "source":
         # Seen before, it is handed over; and what it holds now is what nobody can tell.
-        found |= edge.any(blind & (there != 0))
+        found |= edge.any(blind & there)
     return found
 
 
-def lacks(read: Input, edge: Edge, gone: np.ndarray, up: KeySpace) -> np.ndarray:
+def lacks(
+    read: Input,
+    edge: Edge,
+    gone: np.ndarray,
+    up: KeySpace,
+    withdrawn: np.ndarray | None = None,
+) -> np.ndarray:
     """Which partitions miss more through an input than its policy lets them, bool.
 
-    ``gone`` marks the upstream partitions that are not there and will not come.
+    ``gone`` marks the upstream partitions that are not there and will not come, ``withdrawn``
+    those that are not expected either.
     """
     policy = read.require
     if policy.is_all:
         return edge.any(gone)
     missing = edge.count(gone)
     if policy.rule is None:
-        expected = edge.count(np.ones(edge.n_up, bool))
+        expected = edge.count(np.ones(edge.n_up, bool) if withdrawn is None else ~withdrawn)
         found: np.ndarray = (missing > 0) & (expected - missing < policy.least(expected))
         return found
     short = missing > 0
     for ordinal in np.flatnonzero(short).tolist():
-        at = edge.upstream(ordinal)
+        at = expected_of(edge.upstream(ordinal), withdrawn)
         short[ordinal] = not is_enough(read, at, gone[at], up)
     return short
+
+
+def expected_of(at: np.ndarray, withdrawn: np.ndarray | None) -> np.ndarray:
+    """These upstream partitions without those that are withdrawn."""
+    return at if withdrawn is None else at[~withdrawn[at]]
 
 
 def is_enough(read: Input, at: np.ndarray, gone: np.ndarray, up: KeySpace) -> bool:
@@ -629,11 +744,14 @@ class _Past:
     edge: Edge
     up: KeySpace
     missing: list[bool]
+    withdrawn: np.ndarray | None = None
 
     @classmethod
     def of(cls, read: Input, edge: Edge, facts: Facts, found: Assessment) -> _Past:
-        missing = ((facts.assets[read.asset].id == 0) & ~found.stale) | found.stuck
-        return cls(read, edge, facts.spaces[read.asset], missing.tolist())
+        missing = (~facts.assets[read.asset].there & ~found.stale) | found.stuck
+        if found.withdrawn is not None:
+            missing &= ~found.withdrawn
+        return cls(read, edge, facts.spaces[read.asset], missing.tolist(), found.withdrawn)
 
     def look(self, ordinal: int, stale: list[bool]) -> tuple[bool, bool]:
         """Whether something that a partition reads will change, and whether enough is there."""
@@ -648,8 +766,8 @@ class _Past:
         if self.read.require.is_all:
             return True in moving, False
         moves = any(m and not g for m, g in zip(moving, gone, strict=True))
-        at = self.edge.upstream(ordinal)
-        return moves, is_enough(self.read, at, np.array(gone), self.up)
+        at = expected_of(self.edge.upstream(ordinal), self.withdrawn)
+        return moves, is_enough(self.read, at, np.array(self.missing)[at], self.up)
 
     def waits(self, ordinal: int) -> None:
         self.missing[ordinal] = True
@@ -669,6 +787,8 @@ def _scan(
     stale, may, absent = found.stale.tolist(), found.may, found.absent
     for i in range(int(first[0]), len(stale)):
         if mask is not None and not mask[i]:
+            continue
+        if found.withdrawn is not None and found.withdrawn[i]:
             continue
         moves, enough = False, True
         for past in pasts:
@@ -716,13 +836,17 @@ def explain(
     asset: str,
     ordinal: int,
     bits: int,
+    withdrawn: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Reason, ...]:
     """The reasons of one partition, in words. ``parts`` holds each asset's current code parts."""
     found: list[Reason] = []
     facts = digests.facts
     own = facts.assets[asset]
-    if bits & MISSING and not own.id[ordinal]:
-        found.append(Reason("missing", "never materialized"))
+    if bits & WITHDRAWN:
+        return (_nothing_left_reason(graph.op_of[asset], digests, ordinal, withdrawn or {}),)
+    if bits & MISSING and not own.has(ordinal):
+        again = "was withdrawn, and what it reads is there again"
+        found.append(Reason("missing", again if own.id[ordinal] else "never materialized"))
     if bits & INVALIDATED and (invalidation := facts.invalidation(asset, ordinal)) is not None:
         found.append(Reason("invalidated", f"invalidated {invalidation}"))
     if bits & CODE and own.id[ordinal]:
@@ -761,6 +885,36 @@ def only_upgraded(
         if _is_of_another_form(known, parts):
             found |= codes == code
     return found
+
+
+def _nothing_left_reason(
+    op: Op, digests: Digests, ordinal: int, withdrawn: Mapping[str, np.ndarray]
+) -> Reason:
+    """Which input nothing is left of, and why its first partition was withdrawn."""
+    facts = digests.facts
+    for read in op.inputs:
+        at = digests.wiring.edge(op, read).upstream(ordinal)
+        gone = withdrawn.get(digests.wiring.graph.op_of[read.asset].name)
+        if gone is None or read.asset in op.outputs or not len(at) or not gone[at].all():
+            continue
+        key = facts.spaces[read.asset].key(int(at[0]))
+        told = _withdrawn_for(facts, read.asset, int(at[0]))
+        place = f"{read.asset}[{key}]" + (f" to {len(at) - 1:,} more" if len(at) > 1 else "")
+        detail = f"nothing is left to read: {place} withdrawn {told}".strip()
+        return Reason(IS_WITHDRAWN, detail, asset=read.asset, partition=key)
+    return Reason(IS_WITHDRAWN, "nothing is left to read")
+
+
+IS_WITHDRAWN = "withdrawn"
+"""The kind of a reason: all that a partition reads through some input is withdrawn."""
+
+
+def _withdrawn_for(facts: Facts, asset: str, ordinal: int) -> str:
+    """By whom and why a partition was withdrawn; empty where that is not recorded."""
+    if facts.recall is None or not facts.assets[asset].id[ordinal]:
+        return ""
+    fact = facts.recall.current(asset, facts.spaces[asset].key(ordinal))
+    return withdrawn_for(fact) if fact is not None else ""
 
 
 def _code_reasons(facts: Facts, code: int, current: str, parts: Mapping[str, str]) -> list[Reason]:
@@ -838,7 +992,8 @@ def _moved(
     was = facts.recall.versions_read(op.name, own_key, before)
     space, data = facts.spaces[read.asset], facts.assets[read.asset]
     at = wiring.edge(op, read).upstream(ordinal)
-    now = {key: data.version(int(i)) for key, i in zip(space.keys(at), at, strict=True)}
+    ordinals = {key: int(i) for key, i in zip(space.keys(at), at, strict=True)}
+    now = {key: data.version(i) for key, i in ordinals.items()}
     # Of a range whose ends have left the key space only the ends are known.
     known = was.keys() | now.keys() if len(was) == before.count else was.keys()
     changed = [
@@ -854,6 +1009,9 @@ def _moved(
             reason = Reason(READS, f"no longer reads {place}", was=_short(old))
         elif key not in was and not read.require.is_all:
             reason = Reason(kind, f"{label} {place}, which was not there", now=_short(new))
+        elif new == NO_VERSION and data.id[ordinals[key]]:
+            told = f"{place} was withdrawn {_withdrawn_for(facts, read.asset, ordinals[key])}"
+            reason = Reason(kind, told.strip(), _short(old), _short(new))
         elif was and key not in was:
             reason = Reason(READS, f"now reads {place}", now=_short(new))
         else:

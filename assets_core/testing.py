@@ -24,7 +24,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from assets_core.contracts import IOManager, Staged, Target
+from assets_core.contracts import ConcealingIOManager, IOManager, Staged, Target
 from assets_core.errors import (
     AssetsError,
     LeaseLostError,
@@ -425,6 +425,37 @@ class IOManagerContract:
     def test_a_table_without_columns_is_kept(self, manager: IOManager) -> None:
         receipt = publish(manager, target(), pa.table({}))
         assert manager.read([receipt]).num_rows == 0
+
+    def test_a_publish_of_nothing_leaves_no_rows(self, manager: IOManager) -> None:
+        old = publish(manager, target(token=1), rows(1, 2))
+        other = publish(manager, target("other"), rows(7))
+        for _ in range(2):
+            manager.publish(Staged(target(token=2), "none", ""), "withdrawn")
+        assert manager.read([other]).equals(rows(7))
+        if manager.transactional:
+            with pytest.raises(StorageError):
+                manager.read([old])
+            staged = manager.stage(target(token=1), rows(1))
+            with pytest.raises(LeaseLostError):
+                manager.publish(staged, "fact")
+        again = publish(manager, target(token=3), rows(3))
+        assert manager.read([again]).equals(rows(3))
+
+    def test_what_is_concealed_leaves_the_view_and_comes_back(self, manager: IOManager) -> None:
+        if not isinstance(manager, ConcealingIOManager):
+            pytest.skip("only a store with an outside view conceals")
+        mine, other = publish(manager, target(), rows(1)), publish(manager, target("o"), rows(7))
+        where = target()
+        for _ in range(2):
+            manager.conceal(where.environment, where.asset, where.path_parts)
+        manager.flush()
+        assert {found.partition for found in manager.scan() if found.visible} == {"o"}
+        assert manager.read([mine, other]).num_rows == 2
+        manager.expose(where.environment, where.asset, where.path_parts, mine)
+        assert {found.partition for found in manager.scan() if found.visible} == {
+            "o",
+            where.partition,
+        }
 
     def test_other_partitions_do_not_change(self, manager: IOManager) -> None:
         other = publish(manager, target("other"), rows(7, 8))

@@ -223,6 +223,11 @@ class Memory:
         with self._lock:
             self._view[environment, asset, path_parts] = receipt.location
 
+    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
+        """Note that no version is current."""
+        with self._lock:
+            self._view.pop((environment, asset, path_parts), None)
+
     def flush(self) -> None:
         """Nothing to sync."""
         reach("flush.begin")

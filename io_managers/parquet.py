@@ -5,7 +5,7 @@ is the view of ``prod``, other environments' lie under ``<root>/.environments/<e
 How bytes are encoded and verified is ``_pages``' business, how they are named ``_names``'.
 """
 # Strings and os.path: a Path costs more than the link and rename that it names.
-# ruff: noqa: PTH100, PTH102, PTH104, PTH110, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH104, PTH106, PTH110, PTH112, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -321,6 +321,25 @@ class ParquetFiles:
             if not _same_file(source, shown):
                 self._swap(source, folder, shown, receipt.location)
             _tidy(folder, shown)
+
+    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
+        """Take a partition out of the outside view; ``flush`` makes it durable."""
+        reach("conceal.begin")
+        folder = self._view(environment, asset, path_parts)
+        with _files.storage_errors(folder):
+            if not os.path.isdir(folder):
+                return
+            _tidy(folder, "")
+            reach("conceal.removed")
+            if path_parts:
+                self._remove_empty(folder)
+            with self._lock:
+                self._touched.add(os.path.dirname(folder) if path_parts else folder)
+
+    def _remove_empty(self, folder: str) -> None:
+        """The partition's own folder, unless somebody keeps something in it."""
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
     def _view(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> str:
         base = self._root

@@ -179,7 +179,7 @@ def _wide(names: list[str]) -> Plan:
     facts.recall = _Parts()  # type: ignore[assignment]  # only code parts are asked for
     for i, name in enumerate(names):
         facts.codes[i] = f"old{i}"
-        facts.assets[name].id[:] = 1
+        facts.assets[name].id[:] = facts.assets[name].data[:] = 1
         facts.assets[name].code[:] = i
     wiring = Wiring(graph, spaces)
     for op in graph.ops:

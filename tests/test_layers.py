@@ -19,6 +19,7 @@ LAYERS = (
         "project",
         "backfills",
         "invalidating",
+        "withdrawals",
         "loading",
         "configuring",
         "coding",

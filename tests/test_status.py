@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from world import World
 
 from assets_core.asset import asset, multi_asset, source
-from assets_core.observe.status import FAILED, SIGNS, STATES, AssetStatus, heat_map
+from assets_core.observe.status import (
+    FAILED,
+    FRESH,
+    SIGNS,
+    STALE,
+    STATES,
+    AssetStatus,
+    heat_map,
+)
 from assets_core.partitions import daily, hourly, lag, monthly, static
 
 DAYS = daily("2024-01-01")
@@ -217,7 +225,8 @@ def test_signs_tell_the_states_of_assets_apart() -> None:
 
 
 def test_few_partitions_are_a_cell_each() -> None:
-    assert [cell.state for cell in row([0, 2, 6]).bar(60)] == ["fresh", "stale", "failed"]
+    codes = [FRESH, STALE, FAILED]
+    assert [cell.state for cell in row(codes).bar(60)] == ["fresh", "stale", "failed"]
 
 
 def test_no_partitions_are_no_cells() -> None:

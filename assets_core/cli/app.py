@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Take stale partitions as right, without a run.",
     ),
     "invalidate": ("materialize", "invalidate", "Declare partitions stale, for a reason."),
+    "withdraw": ("withdraw", "withdraw", "Take partitions of a source out that are gone."),
     "repair": ("upkeep", "repair", "Bring views and stores back in line with what is recorded."),
     "compact": ("upkeep", "compact", "Remove records of versions that nothing needs any more."),
     "doctor": ("upkeep", "doctor", "Check settings, versions, definitions and stores."),

@@ -102,6 +102,16 @@ def say_code_warnings(loaded: Project) -> None:
         screen.line(f"and {len(found) - _MOST_WARNINGS:,} more; see: assets doctor", "yellow")
 
 
+def say_gone(made: Plan) -> None:
+    """Tell which source partitions were seen before and are not there any more, and what to do."""
+    from assets_core.observe.format import gone_text, ranges
+
+    for source, at in made.sightings.gone.items():
+        space = made.facts.spaces[source]
+        told = gone_text(source, at, space, made.sightings.held_back)
+        stderr().line(f"{source} {ranges(at, space)} {told}", "yellow")
+
+
 def fail_unseen(made: Plan) -> None:
     """End with exit code 1 after a plan over sources that could not be looked at, telling where."""
     if not made.sightings.errors:

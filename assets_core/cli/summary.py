@@ -240,7 +240,7 @@ def _missing(plan: Plan) -> dict[str, np.ndarray]:
         mask[batch.ordinals] = True
         for read in batch.op.inputs:
             gone = plan.wiring.edge(batch.op, read).cover(mask)
-            gone &= plan.facts.assets[read.asset].id == 0
+            gone &= plan.lacking(read.asset)
             gone[list(plan.sightings.errors.get(read.asset, ()))] = False  # told as failed
             upstream = plan.graph.op_of[read.asset].name
             for known in (planned.get(upstream), waiting.get(upstream)):

@@ -16,7 +16,7 @@ from assets_core.execute.result import new_run_id, this_run
 from assets_core.graph import Op
 from assets_core.plan import Plan
 from assets_core.records import Materialization
-from assets_core.staleness import CODE, Digests, only_upgraded
+from assets_core.staleness import CODE, WITHDRAWN, Digests, only_upgraded
 
 if TYPE_CHECKING:
     from assets_core.project import Project
@@ -32,7 +32,8 @@ def acceptable(plan: Plan, *, upgraded: bool = False) -> Iterator[tuple[Op, str,
     """
     for batch in plan.batches:
         for asset in batch.op.outputs:
-            there = plan.facts.assets[asset].id[batch.ordinals] > 0
+            there = plan.facts.assets[asset].there_at(batch.ordinals)
+            there &= batch.reasons & WITHDRAWN == 0
             if upgraded:
                 there &= batch.reasons == CODE
                 parts = plan.parts.get(asset, {})

@@ -34,6 +34,7 @@ from assets_core.execute.step import Made, Outcome, Task
 from assets_core.execute.tally import first_line
 from assets_core.partitions import Edge, KeySpace
 from assets_core.records import Attempt, InputRead, Materialization, Receipt, Version
+from assets_core.staleness import WITHDRAWN
 
 if TYPE_CHECKING:
     from assets_core.execute.engine import Engine, OpState
@@ -203,6 +204,9 @@ class Batching:
         for ordinal in ordinals:
             if engine.stopped:
                 return
+            if state.reasons[ordinal] & WITHDRAWN:
+                engine._decide(state, ordinal)
+                continue
             if not engine._has_enough(state, ordinal):
                 continue
             with engine._lock:
@@ -222,9 +226,7 @@ class Batching:
     def _joins(self, state: OpState, ordinal: int) -> bool:
         there = self._engine._there
         return all(
-            _reads_something(edge, ordinal)
-            if read.require.is_all
-            else len(there(read, edge.upstream(ordinal))) > 0
+            _reads_something(edge, ordinal) and len(there(read, edge.upstream(ordinal))) > 0
             for read, edge in state.edges
             if read.data
         )

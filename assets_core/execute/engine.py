@@ -43,7 +43,7 @@ from assets_core.errors import (
 )
 from assets_core.execute import capture
 from assets_core.execute.batching import Batching
-from assets_core.execute.facts import fact_from_json, fact_to_json
+from assets_core.execute.facts import fact_to_json, rolled_forward
 from assets_core.execute.inputs import InputData, read_of, there
 from assets_core.execute.ranges import AnyOutcome, AnyTask
 from assets_core.execute.recorder import Done, Recorder
@@ -57,6 +57,7 @@ from assets_core.execute.tally import (
     first_line,
     user_traceback,
 )
+from assets_core.execute.withdrawing import Withdrawing
 from assets_core.graph import Input, Op
 from assets_core.partitions import Edge
 from assets_core.plan import Lack, Plan
@@ -69,12 +70,14 @@ from assets_core.records import (
     Materialization,
     Receipt,
     Version,
+    is_withdrawn,
     version_hex,
     with_reads,
 )
 from assets_core.staleness import (
     CODE,
     FORCED,
+    WITHDRAWN,
     AssetFacts,
     Digests,
     Facts,
@@ -191,6 +194,7 @@ class Engine:
         self._step_seconds = 0.0
         self._lay_out()
         self._batching = Batching(self)
+        self._withdrawing = Withdrawing(self)
         self._recorder = Recorder(
             store,
             run,
@@ -268,7 +272,10 @@ class Engine:
     def _note_early(
         self, state: OpState, read: Input, edge: Edge, upstream: OpState | None
     ) -> None:
-        gone = self._facts.assets[read.asset].id == 0
+        gone = ~self._facts.assets[read.asset].there
+        withdrawn = self.plan.withdrawn.get(self.plan.graph.op_of[read.asset].name)
+        if withdrawn is not None:
+            gone &= ~withdrawn
         if upstream is not None:
             gone &= upstream.position < 0
         if not gone.any() or not read.require.is_all:
@@ -562,9 +569,7 @@ class Engine:
             if known is not None and known.token >= fence.token:
                 continue
             lease = state.leases[ordinal][asset]
-            fact = replace(
-                fact_from_json(fence.fact), run=self.run, token=lease.token, kind="recovered"
-            )
+            fact = rolled_forward(fence.fact, run=self.run, token=lease.token)
             self._recorder.call(Publish(fact))
             again = self._recorder.call(
                 Acquire(self.run, self.plan.environment, ((asset, fence.partition),))
@@ -600,6 +605,9 @@ class Engine:
     # Deciding and running one step
 
     def _decide(self, state: OpState, ordinal: int) -> None:
+        if state.reasons[ordinal] & WITHDRAWN:
+            self._withdrawing.run(state, ordinal)
+            return
         if not self._has_enough(state, ordinal):
             return
         with self._lock:
@@ -630,13 +638,17 @@ class Engine:
             return False
         if not lacks:
             return True
+        self._hold_back(state, ordinal, f"waits for {'; '.join(lacks)}")
+        return False
+
+    def _hold_back(self, state: OpState, ordinal: int, why: str) -> None:
+        """A step can't run after all: it and what needs it are blocked."""
         key = self._facts.spaces[state.op.name].key(ordinal)
         with self._lock:
             state.lost[ordinal] = True
-        self._blocked(state, ordinal, f"waits for {'; '.join(lacks)}")
+        self._blocked(state, ordinal, why)
         self._block_readers(state, ordinal, f"{state.op.name}@{key} is blocked")
         self._decided(state, ordinal)
-        return False
 
     def _lack(self, read: Input, edge: Edge, ordinal: int) -> Lack | None:
         """What is missing of an input, if it is too much.
@@ -644,9 +656,9 @@ class Engine:
         What failed in this run counts as missing, though an older version may be there.
         """
         upstream = self._by_op.get(self.plan.graph.op_of[read.asset].name)
-        at = edge.upstream(ordinal)
+        at = self.plan.expected(read, edge.upstream(ordinal))
         with self._lock:
-            gone = self._facts.assets[read.asset].id[at] == 0
+            gone = ~self._facts.assets[read.asset].there_at(at)
             if upstream is not None:
                 gone |= upstream.lost[at]
         waiting = self._waiting.get(self.plan.graph.op_of[read.asset].name)
@@ -667,7 +679,7 @@ class Engine:
                 return True
             own = self._facts.assets[asset]
             recorded = (int(own.digest[ordinal][0]), int(own.digest[ordinal][1]))
-            if not own.id[ordinal] or recorded != digest:
+            if recorded != digest or not own.has(ordinal):
                 return True
             if not self._facts.is_current(int(own.code[ordinal]), self.codes[asset].hex):
                 return True
@@ -1018,6 +1030,9 @@ class Engine:
         self._fail(state, ordinal, fact.attempt, error, outcome.started, "refused")
 
     def _expose(self, fact: Materialization) -> None:
+        if is_withdrawn(fact):
+            self._withdrawing.conceal(fact)
+            return
         if fact.receipt.kind == "none" or not _is_new(fact):
             return
         asset = self.runtime.graph.assets[fact.asset]
@@ -1075,6 +1090,7 @@ class Engine:
             self.tally.rejected += fact.receipt.rejected
             self.tally.warnings += len(warned)
             kind: Result = "unchanged" if fact.kind == "unchanged" else "done"
+            told = "withdrawn" if is_withdrawn(fact) else ""
             self.tally.add(fact.asset, kind)
         if self._on_event is not None:
             self._on_event(
@@ -1085,6 +1101,7 @@ class Engine:
                     (fact.finished - fact.started) / 1e6,
                     fact.receipt.rows,
                     fact.receipt.rejected,
+                    message=told,
                     warnings=warned,
                 )
             )

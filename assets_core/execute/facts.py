@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from assets_core.records import (
@@ -11,6 +12,7 @@ from assets_core.records import (
     InputRead,
     Materialization,
     Receipt,
+    is_withdrawn,
     version_from_hex,
     version_hex,
 )
@@ -67,6 +69,12 @@ def fact_from_json(text: str) -> Materialization:
         checks=tuple(CheckOutcome(**check) for check in raw["checks"]),
         metadata=raw["metadata"],
     )
+
+
+def rolled_forward(text: str, **changes: Any) -> Materialization:
+    """The fact that a transactional store committed and nobody recorded, to be recorded now."""
+    fact = fact_from_json(text)
+    return replace(fact, kind=fact.kind if is_withdrawn(fact) else "recovered", **changes)
 
 
 def _read_from_dict(raw: dict[str, Any]) -> InputRead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import shlex
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,10 +35,8 @@ class InputData:
 
 
 def there(facts: Facts, read: Input, at: np.ndarray) -> list[int]:
-    """Which of these upstream partitions are handed over: all, or those that there are."""
-    if not read.require.is_all:
-        at = at[facts.assets[read.asset].id[at] != 0]
-    found: list[int] = at.tolist()
+    """Which of these upstream partitions are handed over: those that there are."""
+    found: list[int] = at[facts.assets[read.asset].there_at(at)].tolist()
     return found
 
 
@@ -163,7 +162,8 @@ def _from_source(runtime: Runtime, source: Asset, read: Input, data: InputData) 
             raise MissingDataError(
                 f"Source {source.name!r} no longer has partition {key}.",
                 facts={"declared": source.location},
-                hint="It was there when it was last observed; bring it back, or plan again.",
+                hint="It was there when it was last observed: bring it back, or go on without it: "
+                f"assets withdraw {source.name} --partition {shlex.quote(key)} --reason TEXT",
             )
     if all(isinstance(value, Path) for value in values):
         return _paths_or_refuse(read, list(data.keys), values)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from assets_core.contracts import Found, Invalidate, IOManager, Publish
 from assets_core.dataversion import data_version, file_version, unique_version
 from assets_core.errors import StorageError
-from assets_core.execute.facts import fact_from_json
+from assets_core.execute.facts import rolled_forward
 from assets_core.execute.schemas import schema_text
 from assets_core.execute.step import Runtime
 from assets_core.hashing import UnhashableError
@@ -95,9 +95,7 @@ def _newest(versions: Iterable[Found]) -> Iterable[Found]:
 def _fact(runtime: Runtime, manager: IOManager, found: Found) -> Materialization | None:
     """The fact of a version: as the store kept it, or out of its stamp and its rows."""
     if found.fact:
-        return replace(
-            fact_from_json(found.fact), receipt=found.receipt, kind="recovered", run="", id=0
-        )
+        return rolled_forward(found.fact, receipt=found.receipt, run="", id=0)
     try:
         version, schema = _content(runtime, manager, found)
     except StorageError:

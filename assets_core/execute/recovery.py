@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from assets_core.contracts import Finish, Lease, Publish, Published, StateStore
-from assets_core.execute.facts import fact_from_json
+from assets_core.contracts import (
+    ConcealingIOManager,
+    Finish,
+    Lease,
+    Publish,
+    Published,
+    StateStore,
+)
+from assets_core.execute.facts import rolled_forward
 from assets_core.execute.step import Runtime
 from assets_core.faults import reach
-from assets_core.records import Materialization, Run
+from assets_core.records import Materialization, Run, is_withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +101,13 @@ def _roll_forward(
     manager.fence_off(environment, name, tokens)
     fences = manager.fences(environment, name, list(tokens))
     facts = [
-        fact_from_json(fence.fact)
+        rolled_forward(fence.fact)
         for fence in fences
         if (fence.run, fence.token) == (run, tokens[fence.partition])
     ]
     if not facts:
         return 0
-    results = store.transact([Publish(replace(fact, kind="recovered")) for fact in facts])
+    results = store.transact([Publish(fact) for fact in facts])
     return sum(isinstance(result, Published) for result in results)
 
 
@@ -108,7 +115,7 @@ def places_of(facts: Iterable[Materialization]) -> dict[str, set[str]]:
     """The partitions of these facts, by asset."""
     places: dict[str, set[str]] = defaultdict(set)
     for fact in facts:
-        if fact.receipt.kind != "none":
+        if fact.receipt.kind != "none" or is_withdrawn(fact):
             places[fact.asset].add(fact.partition)
     return places
 
@@ -149,14 +156,22 @@ def _expose_asset(
         if key in partitions and recorded > 0 and shown.get(key) != recorded
     }
     receipts = store.receipts(wanted.values())
+    empty = dict(zip(columns.keys, (columns.data == 0).all(axis=1).tolist(), strict=True))
     touched = set()
     swapped = {}
     for key, recorded in wanted.items():
         receipt = receipts[recorded]
         manager = runtime.io.get(receipt.store)
-        if receipt.kind == "none" or manager is None or manager.transactional:
+        if manager is None or manager.transactional:
             continue
-        manager.expose(environment, name, asset.partitions.path_parts(key), receipt)
+        if empty[key]:
+            if not isinstance(manager, ConcealingIOManager):
+                continue
+            manager.conceal(environment, name, asset.partitions.path_parts(key))
+        elif receipt.kind == "none":
+            continue
+        else:
+            manager.expose(environment, name, asset.partitions.path_parts(key), receipt)
         touched.add(receipt.store)
         swapped[key] = recorded
     for store_name in touched:

@@ -6,6 +6,7 @@ How a source's functions are asked is in ``listing``, how many are looked at tog
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -29,12 +30,20 @@ from assets_core.execute.pooling import each
 from assets_core.execute.step import Runtime
 from assets_core.hashing import UnhashableError
 from assets_core.partitions import Partition
-from assets_core.records import Code, Materialization, Receipt, Version
+from assets_core.records import (
+    NO_VERSION,
+    WITHDRAWN_FOR,
+    Code,
+    Materialization,
+    Receipt,
+    Version,
+)
 from assets_core.staleness import Facts, Looked
 
 _RACY_SECONDS = 2.0
 """A file changed this shortly before it was looked at may change again within one clock tick."""
 
+_PROBED = 50
 _UNSURE = "~"
 _GROUP = 500
 _HEARD = 100
@@ -56,12 +65,14 @@ class Way:
     """How to observe.
 
     ``jobs`` looks at a time where they take long; ``now`` decides what has been closed for long,
-    and ``everything`` looks at that too. ``on_look`` hears of every so many partitions looked at.
+    and ``everything`` looks at that too. Without ``lets_go`` what is gone is told and kept,
+    whatever the source says. ``on_look`` hears of every so many partitions looked at.
     """
 
     now: datetime
     jobs: int = 1
     everything: bool = False
+    lets_go: bool = True
     on_look: Callable[[str, int], None] | None = None
 
 
@@ -114,6 +125,7 @@ class _Observer:
         self.records: list[Publish] = []
         self.ids: list[int] = []
         self.final = np.zeros(self.space.n, bool)
+        self.closed = np.zeros(self.space.n, bool)
 
     def observe(self, ordinals: np.ndarray) -> Looked:
         """Look at these, and tell what came of it."""
@@ -126,6 +138,8 @@ class _Observer:
                 self._look_at_listings(wanted)
             else:
                 self._take_all(wanted.tolist(), self._look)
+            if self.source.vanished == "withdraw" and self.way.lets_go and self.found.gone:
+                self._let_go()
         finally:
             # Also what was found before Ctrl-C, or before an error of the machinery.
             self._record()
@@ -140,7 +154,7 @@ class _Observer:
         over = closes <= int(self.way.now.timestamp())
         unseen_since = self.own.finished < closes * 1_000_000
         self.final = over & unseen_since
-        closed = over & ~unseen_since & (self.own.id != 0)
+        closed = self.closed = over & ~unseen_since & (self.own.id != 0)
         if self.way.everything:
             return ordinals
         self.found.closed = ordinals[closed[ordinals]].tolist()
@@ -232,7 +246,7 @@ class _Observer:
             self.way.on_look(self.source.name, looked)
 
     def _take(self, ordinal: int, seen: _Look) -> None:
-        was_there = self.ids[ordinal] != 0
+        was_there = self.own.has(ordinal)
         if isinstance(seen, UserCodeError):
             self.found.errors[ordinal] = seen
         elif seen is None:
@@ -246,6 +260,44 @@ class _Observer:
         else:
             (self.found.changed if was_there else self.found.new).append(ordinal)
             self._put(ordinal, seen)
+
+    # ---------------------------------------------------------------------------------------
+    # Letting go
+
+    def _let_go(self) -> None:
+        """Withdraw what is gone, unless so much is that something else must have happened."""
+        found = self.found
+        others = self._probe()
+        there = len(found.unchanged) + len(found.changed) + sum(others)
+        gone = len(found.gone) + len(others) - sum(others)
+        if gone > there:
+            found.held_back = (
+                f"{gone:,} of {gone + there:,} that were there are gone, more than half: kept"
+            )
+            return
+        found.withdrawn, found.gone = found.gone, []
+        reason = 'not there any more (vanished="withdraw")'
+        for ordinal in found.withdrawn:
+            key = self.space.key(ordinal)
+            fact = withdrawal(self.runtime.environment, self.source.name, key, self.code, reason)
+            self.records.append(Publish(fact, lease=False))
+
+    def _probe(self) -> list[bool]:
+        """Whether some partitions are there that this look was not asked for, spread evenly."""
+        known = self.own.there & ~self.closed
+        for kind in ("unchanged", "changed", "gone"):
+            known[self.found.ordinals(kind)] = False
+        others: list[int] = np.flatnonzero(known).tolist()
+        chosen = others[:: max(1, -(-len(others) // _PROBED))]
+        if self.source.observe_range is not None:
+            return [self._is_listed(ordinal) for ordinal in chosen]
+        looks = each(self._look, chosen, self.way.jobs)
+        return [isinstance(look, Seen) for _, look in looks if not isinstance(look, UserCodeError)]
+
+    def _is_listed(self, ordinal: int) -> bool:
+        with contextlib.suppress(UserCodeError):
+            return self.space.key(ordinal) in self._listing(ordinal, ordinal + 1)
+        return False
 
     def _again(self, ordinal: int) -> Seen:
         """What is known already, to be recorded once more: it was looked at after it closed."""
@@ -327,6 +379,26 @@ def _rows(source: Asset, value: Any) -> tuple[Version, int]:
     except UnhashableError:
         version, rows = unique_version(), 0
     return (version.hi, version.lo), rows
+
+
+def withdrawal(
+    environment: str, source: str, partition: str, code: Code, reason: str, by: str = ""
+) -> Materialization:
+    """The record that takes a source's partition out."""
+    now = time.time_ns() // 1000
+    return Materialization(
+        environment=environment,
+        asset=source,
+        partition=partition,
+        code=code,
+        input_digest=NO_VERSION,
+        data_version=NO_VERSION,
+        receipt=Receipt("", "none", "", 0),
+        started=now,
+        finished=now,
+        kind="withdrawn",
+        metadata={WITHDRAWN_FOR: {"by": by, "reason": reason}},
+    )
 
 
 def _fact(

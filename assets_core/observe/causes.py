@@ -22,10 +22,12 @@ from assets_core.staleness import (
     FORCED,
     INPUT,
     INVALIDATED,
+    IS_WITHDRAWN,
     MISSING,
     READS,
     UPGRADED,
     WAS_OPEN,
+    WITHDRAWN,
     Reason,
 )
 
@@ -125,10 +127,14 @@ class Causes:
                 f"{names(cause.assets)}: built before fingerprints of code got better; to keep "
                 "what you believe is right: assets accept --upgraded"
             )
+        if cause.kind == "missing" and cause.subject:
+            return f"withdrawn, and there is something to read again: {names(cause.assets)}"
         if cause.kind == "missing":
             return f"never built: {names(cause.assets)}"
         if cause.kind == "invalidated":
             return f"{names(cause.assets)}: invalidated {cause.subject}"
+        if cause.kind == IS_WITHDRAWN:
+            return f"nothing is left to read: {names(cause.assets)}, to be withdrawn"
         if cause.kind == "forced":
             return "asked for by --force"
         if cause.kind in ("late data", "input changed") and cause.subject:
@@ -303,9 +309,17 @@ class _Finder:
     def _found(self, batch: Batch, asset: str) -> Iterator[tuple[Key, np.ndarray]]:
         """Each cause of one output with the partitions that have it, bool of the batch's."""
         own, bits = self.plan.facts.assets[asset], batch.reasons
-        there = own.id[batch.ordinals] != 0
-        plain = ((("forced", ""), (bits & FORCED) != 0),)
-        missing = ((("missing", ""), ((bits & MISSING) != 0) & ~there),)
+        there = own.there_at(batch.ordinals)
+        plain = (
+            (("forced", ""), (bits & FORCED) != 0),
+            ((IS_WITHDRAWN, ""), (bits & WITHDRAWN) != 0),
+        )
+        gone = ((bits & MISSING) != 0) & ~there
+        again = gone & (own.id[batch.ordinals] != 0)
+        missing = (
+            (("missing", ""), gone & ~again),
+            (("missing", "withdrawn before"), again),
+        )
         for key, mask in (*plain, *missing):
             if mask.any():
                 yield key, mask

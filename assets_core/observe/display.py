@@ -18,9 +18,9 @@ from assets_core.observe import svg
 from assets_core.observe.causes import OTHERS, Causes, find_causes, names
 from assets_core.observe.cost import cost_line, estimate
 from assets_core.observe.format import (
-    GONE,
     count,
     first_line,
+    gone_text,
     human_duration,
     one_line,
     ranges,
@@ -94,7 +94,8 @@ def _source_groups(plan: Plan) -> list[PlanGroup]:
         for told, ordinals in alike.items():
             found.append(_group(plan, source, "failed", np.array(ordinals), told))
     for source, gone in plan.sightings.gone.items():
-        found.append(_group(plan, source, "gone", np.array(gone), GONE))
+        told = gone_text(source, gone, plan.facts.spaces[source], plan.sightings.held_back)
+        found.append(_group(plan, source, "gone", np.array(gone), told))
     return found
 
 
@@ -148,8 +149,11 @@ def _waits_for(plan: Plan, batch: Batch) -> str:
     waiting[batch.ordinals] = True
     for read in batch.op.inputs:
         edge, gone = plan.wiring.edge(batch.op, read), plan.gone(read)
-        short = waiting & lacks(read, edge, gone, plan.facts.spaces[read.asset])
+        withdrawn = plan.withdrawn.get(plan.graph.op_of[read.asset].name)
+        short = waiting & lacks(read, edge, gone, plan.facts.spaces[read.asset], withdrawn)
         expected = edge.cover(short)
+        if withdrawn is not None:
+            expected &= ~withdrawn
         missing = np.flatnonzero(expected & gone)
         if edge.short is not None and (edge.short & waiting).any():
             parts.append(str(plan.lack(read, missing[:0], 0)))

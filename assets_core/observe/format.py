@@ -6,8 +6,9 @@ Plain text only: nothing here knows colours, widths of terminals or HTML.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from assets_core.partitions import KeySpace
@@ -161,6 +162,29 @@ def _is_visible(character: str) -> bool:
 
 GONE = "was observed, is not there any more; the version seen last counts"
 """What is said of a source partition that vanished."""
+
+_SPELLED = 3
+
+
+def gone_text(
+    source: str,
+    ordinals: Iterable[int],
+    space: KeySpace,
+    held_back: Mapping[str, str] | None = None,
+) -> str:
+    """What is said of source partitions that vanished, with the command that lets them go."""
+    told = (held_back or {}).get(source, "")
+    command = withdraw_command(source, ordinals, space)
+    return f"{GONE}{f' ({told})' if told else ''}; to go on without: {command}"
+
+
+def withdraw_command(source: str, ordinals: Iterable[int], space: KeySpace) -> str:
+    """The command that withdraws partitions that are gone; of many ranges, all that are."""
+    pairs = key_pairs(ordinals, space) if space.n > 1 else []
+    words = ["assets", "withdraw", source]
+    for first, last in pairs if len(pairs) <= _SPELLED else ():
+        words += ["--partition", first] if first == last else ["--partitions", f"{first}..{last}"]
+    return " ".join(map(shlex.quote, [*words, "--reason", "TEXT"]))
 
 
 def first_line(text: str, width: int = 0) -> str:

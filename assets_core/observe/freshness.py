@@ -27,7 +27,7 @@ from assets_core.observe.format import (
     table,
 )
 from assets_core.partitions import KeySpace
-from assets_core.staleness import Facts, incomplete_among
+from assets_core.staleness import Facts, Wiring, find_withdrawn, incomplete_among
 
 FreshnessStatus = Literal["not due", "pass", "warn", "late"]
 STATUSES: tuple[FreshnessStatus, ...] = ("not due", "pass", "warn", "late")
@@ -338,17 +338,20 @@ def make_report(
     ``facts.recall`` knows `Landings`, it is asked when the partition landed first.
     """
     wanted = set(chosen)
+    withdrawn = find_withdrawn(graph, Wiring(graph, facts.spaces), facts)
     return FreshnessReport(
         now,
         tuple(
-            _asset_row(asset, facts, now)
+            _asset_row(asset, facts, now, withdrawn.get(graph.op_of[asset.name].name))
             for asset in (graph.assets[name] for name in graph.order if name in wanted)
             if asset.freshness is not None
         ),
     )
 
 
-def _asset_row(asset: Asset, facts: Facts, now: datetime) -> AssetFreshness:
+def _asset_row(
+    asset: Asset, facts: Facts, now: datetime, withdrawn: np.ndarray | None
+) -> AssetFreshness:
     assert asset.freshness is not None
     space, own = facts.spaces[asset.name], facts.assets[asset.name]
     seconds = space.ends()
@@ -365,6 +368,9 @@ def _asset_row(asset: Asset, facts: Facts, now: datetime) -> AssetFreshness:
     if _correct(asset.name, facts, codes, landed):
         codes, deadlines = evaluate_columns(asset.freshness, ends, landed, now)
     landed = np.where(landed <= _micros(now), landed, 0)
+    if withdrawn is not None:  # nobody expects it any more
+        out = withdrawn & ~own.there
+        codes[out], landed[out] = _NOT_DUE, 0
     return AssetFreshness(asset.name, asset.freshness, space, codes, deadlines, landed, now)
 
 

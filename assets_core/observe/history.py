@@ -24,7 +24,16 @@ from assets_core.observe.format import (
     short,
     table,
 )
-from assets_core.records import Attempt, CheckOutcome, Invalidation, Materialization, version_hex
+from assets_core.records import (
+    UNDONE_BY,
+    Attempt,
+    CheckOutcome,
+    Invalidation,
+    Materialization,
+    is_withdrawn,
+    version_hex,
+    withdrawn_for,
+)
 from assets_core.staleness import is_incomplete
 
 _PARTS = ("code", "inputs", "data")
@@ -160,7 +169,7 @@ def _fact_entries(facts: Sequence[Materialization]) -> Iterator[Entry]:
     before: dict[str, Materialization] = {}
     landed: set[str] = set()
     for fact in sorted(facts, key=lambda fact: fact.id):
-        lands = fact.partition not in landed and not is_incomplete(fact)
+        lands = not (fact.partition in landed or is_incomplete(fact) or is_withdrawn(fact))
         yield _fact_entry(fact, before.get(fact.partition), lands=lands)
         before[fact.partition] = fact
         if lands:
@@ -179,11 +188,11 @@ def _fact_entry(fact: Materialization, before: Materialization | None, *, lands:
         rows=receipt.rows,
         bytes=receipt.bytes,
         rejected=receipt.rejected,
-        data_version=version_hex(fact.data_version),
+        data_version="" if is_withdrawn(fact) else version_hex(fact.data_version),
         code_version=fact.code.hex,
         changed=None if before is None else _changed(before, fact),
         margin=(fact.deadline - fact.finished) / 1e6 if fact.deadline and not opened else None,
-        message="; ".join(filter(None, (opened, _warnings(fact.checks)))),
+        message="; ".join(filter(None, (opened, _withdrawal(fact), _warnings(fact.checks)))),
         checks=fact.checks,
         id=fact.id,
         landing=lands,
@@ -192,6 +201,15 @@ def _fact_entry(fact: Materialization, before: Materialization | None, *, lands:
 
 def _open(fact: Materialization) -> str:
     return "incomplete: its window was open" if is_incomplete(fact) else ""
+
+
+def _withdrawal(fact: Materialization) -> str:
+    """Why a partition was withdrawn, or who took that back."""
+    undone = fact.metadata.get(UNDONE_BY)
+    if undone and fact.kind == "observed":
+        told = f"withdrawal undone by {undone.get('by', '')}"
+        return f"{told}: {undone['reason']}" if undone.get("reason") else told
+    return withdrawn_for(fact)
 
 
 def _changed(before: Materialization, fact: Materialization) -> tuple[str, ...]:
@@ -268,7 +286,7 @@ def _cells(history: History, entry: Entry) -> list[str]:
     ]
 
 
-_NOT_BUILT = ("observed", "invalidated")
+_NOT_BUILT = ("observed", "invalidated", "withdrawn")
 
 
 def _changed_text(entry: Entry) -> str:

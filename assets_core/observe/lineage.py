@@ -30,7 +30,9 @@ from assets_core.records import (
     Materialization,
     Receipt,
     Version,
+    is_withdrawn,
     version_hex,
+    withdrawn_for,
 )
 from assets_core.staleness import input_tag, is_incomplete
 
@@ -316,7 +318,7 @@ def _node(fact: Materialization, current: bool) -> Node:
         run=fact.run,
         finished=fact.finished,
         rows=fact.receipt.rows,
-        token=fact.receipt.location if observed else "",
+        token=fact.receipt.location if observed else one_line(withdrawn_for(fact)),
         current=current,
         incomplete=is_incomplete(fact),
     )
@@ -339,7 +341,7 @@ def _adds_up(
 
 def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | None:
     """Whether the inputs add up, each by itself and together."""
-    if fact.kind == "observed":
+    if fact.kind == "observed" or (is_withdrawn(fact) and not fact.run):
         return True
     tags = ((input_tag(read), read.digest) for read in fact.inputs)
     whole = fold_edges_one(tags) == fact.input_digest or is_incomplete(fact)
@@ -495,6 +497,8 @@ def _describe(direction: Direction, node: Node) -> str:
     if node.kind == "missing":
         return f"{name}  nothing was there" + ("" if node.current else ", something is now")
     facts = [name, f"v:{short(node.data_version)}"]
+    if node.kind == "withdrawn":
+        return f"{name}  withdrawn {human_time(node.finished)}  {node.token}".rstrip()
     if node.kind == "observed":
         facts.append(f"observed {human_time(node.finished)}")
         facts.append(f"token {one_line(node.token, 40)}" if node.token else "")

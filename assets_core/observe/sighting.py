@@ -16,6 +16,7 @@ from assets_core.staleness import Looked, Sightings
 TOLD = {
     "new": "new",
     "changed": "changed",
+    "withdrawn": "gone, withdrawn",
     "gone": "gone",
     "failed": "could not be looked at",
     "unchanged": "unchanged",
@@ -63,6 +64,7 @@ class Observation:
             self.moved,
             {name: looked.errors for name, looked in self.sources.items() if looked.errors},
             {name: looked.ordinals("gone") for name, looked in self.sources.items() if looked.gone},
+            {name: one.held_back for name, one in self.sources.items() if one.held_back},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class Observation:
         """``Looked at 10,000 source partitions: 1 new, 2 changed``."""
         counts = self.counts
         looked = sum(counts.values()) - counts["closed"]
-        told = [f"{counts[kind]:,} {TOLD[kind]}" for kind in KINDS[:4] if counts[kind]]
+        told = [f"{counts[kind]:,} {TOLD[kind]}" for kind in KINDS[:5] if counts[kind]]
         told += [f"{counts['closed']:,} {TOLD['closed']}"] if counts["closed"] else []
         what = ", ".join(told) or "nothing moved"
         return f"Looked at {count(looked, 'source partition')}: {what}"
@@ -114,7 +116,7 @@ class Observation:
 
 
 def _source_dict(name: str, looked: Looked) -> dict[str, Any]:
-    told = ("new", "changed", "gone")
+    told = ("new", "changed", "withdrawn", "gone")
     return {
         "source": name,
         "counts": looked.counts,

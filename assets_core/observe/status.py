@@ -17,9 +17,9 @@ import numpy as np
 from assets_core.graph import Graph, Input, Op
 from assets_core.observe import svg
 from assets_core.observe.format import (
-    GONE,
     count,
     first_line,
+    gone_text,
     human_time,
     iso_time,
     key_pairs,
@@ -40,13 +40,17 @@ from assets_core.staleness import (
     Facts,
     Sightings,
     Wiring,
+    expected_of,
     incomplete_among,
     is_enough,
     lacks,
 )
 
-STATES = ("fresh", "observed", "stale", "missing", "not seen", "blocked", "failed")
+STATES = ("fresh", "observed", "withdrawn", "stale", "missing", "not seen", "blocked", "failed")
 """What a partition can be, from good to bad; the position is its code in columns.
+
+``withdrawn`` is neither there nor expected: a source's partition was taken out, or nothing is left
+of what a partition is built from.
 
 ``observed`` and ``not seen`` are said of sources, which are not built: a partition not seen is
 not there yet, or nobody has looked. ``failed`` is a stale or missing partition whose newest
@@ -54,9 +58,9 @@ attempt failed, ``blocked`` one that can't run because something that it maps to
 blocked itself, does not exist yet, or is a partition that a source was looked at for in vain.
 """
 
-FRESH, OBSERVED, STALE, MISSING, NOT_SEEN, BLOCKED, FAILED = range(len(STATES))
+FRESH, OBSERVED, WITHDRAWN, STALE, MISSING, NOT_SEEN, BLOCKED, FAILED = range(len(STATES))
 
-SIGNS = dict(zip(STATES, "██▒··!×", strict=True))
+SIGNS = dict(zip(STATES, "██–▒··!×", strict=True))
 """One character per state, told apart without colour."""
 
 _TROUBLES = 8
@@ -88,6 +92,7 @@ class AssetStatus:
     ``invalidated`` are the invalidations in force with the ordinals that each holds for, ``waits``
     what the blocked partitions lack, ``incomplete`` the ordinals of what was built in windows that
     are still open, ``was_open`` of what is stale since its window was open then, and has closed.
+    ``held_back`` says why what is ``gone`` was not withdrawn, where the source asks for that.
     """
 
     asset: str
@@ -104,18 +109,21 @@ class AssetStatus:
     waits: tuple[Lack, ...] = ()
     incomplete: np.ndarray | None = None
     was_open: np.ndarray | None = None
+    held_back: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of partitions by state; only states that an asset of this kind can be in."""
+        """Numbers of partitions by state; only states that an asset of this kind can be in, and
+        ``withdrawn`` where there are any."""
         numbers = np.bincount(self.codes, minlength=len(STATES)).tolist()
         return {state: numbers[STATES.index(state)] for state in self._states}
 
     @property
     def _states(self) -> tuple[str, ...]:
+        out = ("withdrawn",) if (self.codes == WITHDRAWN).any() else ()
         if self.kind == "source":
-            return ("observed", "not seen")
-        return ("fresh", "stale", "missing", "blocked", "failed")
+            return ("observed", "not seen", *out)
+        return ("fresh", "stale", "missing", "blocked", "failed", *out)
 
     @property
     def waiting(self) -> str:
@@ -135,7 +143,7 @@ class AssetStatus:
     @property
     def healthy(self) -> bool:
         """Whether every partition is as it should be."""
-        return not (self.codes > OBSERVED).any()
+        return not (self.codes > WITHDRAWN).any()
 
     def ordinals(self, *states: str) -> np.ndarray:
         """The ordinals of the partitions in these states."""
@@ -250,7 +258,8 @@ class Status:
         total = np.zeros(len(STATES), np.int64)
         for row in self.rows:
             total += np.bincount(row.codes, minlength=len(STATES))
-        return dict(zip(STATES, total.tolist(), strict=True))
+        found = dict(zip(STATES, total.tolist(), strict=True))
+        return found if found["withdrawn"] else {n: v for n, v in found.items() if n != "withdrawn"}
 
     @property
     def healthy(self) -> bool:
@@ -347,18 +356,27 @@ class _Maker:
         stuck = failed | (stale & (absent | self._upstream_stuck(op)))
         self._along_own_past(op, stale, stuck)
         self.stuck[op.name] = stuck
-        return {name: self._codes(name, stale, failed, stuck) for name in op.outputs}
+        codes = {name: self._codes(name, stale, failed, stuck) for name in op.outputs}
+        if found.withdrawn is not None:
+            for name in op.outputs:
+                codes[name][found.withdrawn & ~self.facts.assets[name].there] = WITHDRAWN
+        return codes
 
     def _source(self, name: str) -> np.ndarray:
-        there = self.facts.assets[name].id != 0
-        return np.where(there, OBSERVED, NOT_SEEN).astype(np.uint8)
+        own = self.facts.assets[name]
+        codes = np.where(own.there, OBSERVED, NOT_SEEN).astype(np.uint8)
+        codes[own.withdrawn] = WITHDRAWN
+        return codes
+
+    def _withdrawn(self, read: Input) -> np.ndarray | None:
+        return self.assessments[self.graph.op_of[read.asset].name].withdrawn
 
     def _codes(
         self, name: str, stale: np.ndarray, failed: np.ndarray, stuck: np.ndarray
     ) -> np.ndarray:
         codes = np.full(len(stale), FRESH, np.uint8)
         codes[stale] = STALE
-        codes[self.facts.assets[name].id == 0] = MISSING
+        codes[~self.facts.assets[name].there] = MISSING
         codes[stuck] = BLOCKED
         codes[failed] = FAILED
         return codes
@@ -387,7 +405,7 @@ class _Maker:
         for read in op.inputs:
             if read.asset not in op.outputs and (gone := self._gone(read)).any():
                 edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
-                mask |= lacks(read, edge, gone, space)
+                mask |= lacks(read, edge, gone, space, self._withdrawn(read))
         return mask
 
     def _gone(self, read: Input) -> np.ndarray:
@@ -395,7 +413,9 @@ class _Maker:
         stuck = self.stuck.get(self.graph.op_of[read.asset].name)
         if stuck is not None:
             return stuck
-        missing: np.ndarray = self.facts.assets[read.asset].id == 0
+        missing: np.ndarray = ~self.facts.assets[read.asset].there
+        if (withdrawn := self._withdrawn(read)) is not None:
+            missing &= ~withdrawn
         missing |= self._unseen(read.asset)
         return missing if self.observed else np.zeros(len(missing), bool)
 
@@ -412,9 +432,12 @@ class _Maker:
             edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
             gone = self._gone(read)
             # One seen before is not done without: nobody knows what it holds now.
-            unsure = self._unseen(read.asset) & (self.facts.assets[read.asset].id != 0)
-            short = blocked & (lacks(read, edge, gone, space) | edge.any(unsure))
+            unsure = self._unseen(read.asset) & self.facts.assets[read.asset].there
+            withdrawn = self._withdrawn(read)
+            short = blocked & (lacks(read, edge, gone, space, withdrawn) | edge.any(unsure))
             expected = edge.cover(short)
+            if withdrawn is not None:
+                expected &= ~withdrawn
             at = np.flatnonzero(expected & gone)
             if edge.short is not None and (edge.short & blocked).any():
                 yield Lack(read.asset, at[:0], 0, space)
@@ -431,7 +454,7 @@ class _Maker:
                 continue
             edge, space = self.wiring.edge(op, read), self.facts.spaces[read.asset]
             for ordinal in np.flatnonzero(stale & ~stuck).tolist():
-                at = edge.upstream(ordinal)
+                at = expected_of(edge.upstream(ordinal), self._withdrawn(read))
                 gone = stuck[at]
                 if gone.any() and (read.require.is_all or not is_enough(read, at, gone, space)):
                     stuck[ordinal] = True
@@ -454,9 +477,10 @@ class _Maker:
                 for i, error in self.sightings.errors.get(name, {}).items()
             },
             gone=np.array(self.sightings.gone.get(name, ()), np.int64),
+            held_back=self.sightings.held_back.get(name, ""),
             invalidated=tuple(self._invalidated(name)),
             waits=tuple(self._waits(name, codes == BLOCKED)),
-            incomplete=space.closed + np.flatnonzero(own.id[space.closed :] * built),
+            incomplete=space.closed + np.flatnonzero(own.there[space.closed :] & built),
             was_open=self._was_open(name, codes) if built else None,
         )
 
@@ -564,7 +588,8 @@ def source_troubles(row: AssetStatus) -> list[tuple[str, str, str]]:
         for error, keys in list(alike.items())[:_TROUBLES]
     ]
     if row.gone is not None and len(row.gone):
-        found.append(("gone", f"{row.asset} {ranges(row.gone, row.space)}", GONE))
+        told = gone_text(row.asset, row.gone.tolist(), row.space, {row.asset: row.held_back})
+        found.append(("gone", f"{row.asset} {ranges(row.gone, row.space)}", told))
     return found
 
 

@@ -17,6 +17,7 @@ COLOURS = {
     "built": "#2f9e5f",
     "recovered": "#2f9e5f",
     "observed": "#3f86c9",
+    "withdrawn": "#9aa3ad",
     "accepted": "#3f86c9",
     "unchanged": "#63b3a0",
     "released": "#63b3a0",

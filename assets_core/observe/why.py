@@ -25,7 +25,7 @@ from assets_core.observe.format import (
     table,
 )
 from assets_core.plan import Batch, Plan
-from assets_core.records import version_hex
+from assets_core.records import is_withdrawn, version_hex
 from assets_core.staleness import CODE, INPUT, INVALIDATED, MISSING, READS, Reason, assess
 
 STATUSES = {
@@ -33,6 +33,7 @@ STATUSES = {
     "may": "may run, if what it reads really comes out different",
     "blocked": "is stale, and waits",
     "fresh": "is fresh",
+    "withdrawn": "is withdrawn: nothing is left of what it reads",
     "source": "is a source's: it is observed, not built",
     "not selected": "is stale, and not in this plan: it was not selected",
     "upstream not selected": "is as fresh as what it reads, of which something is stale "
@@ -193,6 +194,7 @@ def why_lines(why: Why) -> list[str]:
     if why.built_at:
         by = f" by run {why.run}" if why.run else ""
         verb = "observed" if why.status == "source" else "built"
+        verb = verb if why.version else "withdrawn"
         version = f", version {why.version[:12]}" if why.version else ""
         lines.append(f"  {verb} {human_time(why.built_at)}{by}{version}")
     lines += [f"  {line}" for change in why.changes for line in change.lines()]
@@ -258,7 +260,7 @@ def find_why(plan: Plan, asset: str, partition: str) -> Why:
         roots=tuple(roots),
         built_at=fact.finished if fact is not None else 0,
         run=fact.run if fact is not None else "",
-        version=version_hex(fact.data_version) if fact is not None else "",
+        version="" if fact is None or is_withdrawn(fact) else version_hex(fact.data_version),
     )
 
 
@@ -282,9 +284,15 @@ class _Walk:
             return "must" if batch.reasons[at] else "may"
         if _place(self.waiting.get(op.name), ordinal) >= 0:
             return "blocked"
+        if self._is_withdrawn(op, ordinal):
+            return "withdrawn"
         if self._bits(op, ordinal):
             return "not selected"
         return "upstream not selected" if self._may(op, ordinal) else "fresh"
+
+    def _is_withdrawn(self, op: Op, ordinal: int) -> bool:
+        mask = self.plan.withdrawn.get(op.name)
+        return mask is not None and bool(mask[ordinal])
 
     def _may(self, op: Op, ordinal: int) -> bool:
         """Whether a partition would be stale if all that it is built from were selected."""
@@ -301,8 +309,8 @@ class _Walk:
         bits = 0
         for name in op.outputs:
             own = facts.assets[name]
-            if not own.id[ordinal]:
-                return MISSING
+            if not own.has(ordinal):
+                return 0 if self._is_withdrawn(op, ordinal) else MISSING
             if not facts.is_current(int(own.code[ordinal]), self.plan.codes[name]):
                 bits |= CODE
             if tuple(own.digest[ordinal].tolist()) != digest:

@@ -344,7 +344,7 @@ def _stale_anyway(
         if was is None:
             return np.zeros(facts.spaces[name].n, bool)
         if was.partitions != now.assets[name].partitions:
-            there: np.ndarray = facts.assets[name].id != 0
+            there: np.ndarray = facts.assets[name].there
             return there
         return None
 

@@ -13,8 +13,8 @@ from cli.shop import REPOSITORY, Command, environment
 
 PROMISED = [
     *("list", "show", "plan", "materialize", "observe", "backfill", "status", "runs", "logs"),
-    *("lineage", "history", "rejects", "partitions", "freshness", "accept", "invalidate", "repair"),
-    *("compact", "doctor", "init"),
+    *("lineage", "history", "rejects", "partitions", "freshness", "accept", "invalidate"),
+    *("withdraw", "repair", "compact", "doctor", "init"),
 ]
 
 OPTIONS = {
@@ -36,6 +36,7 @@ OPTIONS = {
     "repair": "--verify --json",
     "accept": "--partition --partitions --select --yes --json",
     "invalidate": ("--partition --partitions --select -s --downstream --reason --yes -y --json"),
+    "withdraw": "--partition --partitions --reason --undo --dry-run --yes -y --json",
     "list": "--json",
     "show": "--json",
     "runs": "--json",

@@ -244,6 +244,10 @@ def _check_asset(world: World, project: Project, asset: str) -> None:
         if fact is None:
             assert outside_version(world, asset, key) is None, f"{asset}@{key} is not recorded"
             continue
+        if fact.kind == "withdrawn":
+            project.io["default"].close()
+            assert _outside(world, asset, key) == 0, f"{asset}@{key} is withdrawn, and shown"
+            continue
         rows = project.load(asset, key)
         generation_of(rows, world)
         assert rows.num_rows == fact.receipt.rows

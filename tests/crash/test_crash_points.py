@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from crashing import ASSETS, World, check, seen_outside, served
+from crashing import ASSETS, World, check, read, seen_outside, served
 
 from assets_core import faults
+from assets_core.errors import MissingDataError
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -48,6 +49,20 @@ ONLY = {
     ),
 }
 UNCHANGED = ("discard.begin:1", "discard.removed:1", "discard.begin:2", "discard.removed:2")
+WITHDRAWN = {
+    "parquet": ("conceal.begin:1", "conceal.removed:1", "conceal.begin:2", "conceal.removed:2"),
+    "duckdb": (
+        "publish.begin:1",
+        "publish.fenced:1",
+        "publish.deleted:1",
+        "publish.inserted:1",
+        "publish.committed:1",
+        "publish.fenced:2",
+        "publish.committed:2",
+    ),
+}
+_RECORDING = ("run.begun:1", "record.begin:1", "record.begin:2", "record.committed:2")
+_GOING = [(store, at) for store, points in WITHDRAWN.items() for at in (*_RECORDING, *points)]
 CASES = [(store, at) for store in ONLY for at in (*BOTH, *ONLY[store])]
 
 
@@ -141,6 +156,34 @@ def test_a_crash_while_an_equal_version_is_discarded_loses_nothing(world: World,
     complete(world, 1)
 
 
+@pytest.mark.parametrize("case", _GOING, indirect=True, ids=pytest_id)
+def test_a_crash_in_a_withdrawal_is_rolled_forward_or_repaired(case: tuple[World, str]) -> None:
+    world, at = case
+    world.write(1)
+    going, staying = world.keys
+    with world.project() as project:
+        assert project.materialize(jobs=1).ok
+        (world.root / "raw" / f"{going}.txt").unlink()
+        project.withdraw("landing", going, reason="taken back")
+    called = world.calls()
+    world.crash(at)
+    for asset, (first, second) in seen_outside(world).items():
+        assert (first in (0, 1), second) == (True, 1), asset
+    recovered(world)
+    check(world)
+    with world.project() as project:
+        assert project.materialize(jobs=1).ok
+        assert len(project.plan()) == 0
+        for asset in ASSETS:
+            assert project.status()[asset].state(going) == "withdrawn"
+            assert read(world, project, asset, staying) == 1
+            with pytest.raises(MissingDataError, match="is withdrawn"):
+                project.load(asset, going)
+    assert seen_outside(world) == {asset: [0, 1] for asset in ASSETS}
+    assert world.calls() == called
+    check(world)
+
+
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_what_was_committed_and_not_recorded_is_rolled_forward_without_running_again(
     tmp_path: Path, nth: int
@@ -198,5 +241,6 @@ def test_the_time_until_somebody_noticed_is_not_the_runs(world: World) -> None:
 
 def test_every_crash_point_is_tried() -> None:
     tried = {at.partition(":")[0] for _, at in CASES} | {at.partition(":")[0] for at in UNCHANGED}
+    tried |= {at.partition(":")[0] for _, at in _GOING}
     recovery = {point for point in faults.CRASH_POINTS if point.startswith("recover.")}
     assert tried | recovery == set(faults.CRASH_POINTS)

@@ -20,6 +20,7 @@ from assets_core.cli.session import (
     line_of,
     project,
     say_code_warnings,
+    say_gone,
     say_recovered,
     speller,
 )
@@ -153,6 +154,8 @@ def backfill(
         if dry_run:
             _show_plan(made, many, as_json)
             return
+        if as_json or keys is not None or not made:
+            say_gone(made)
         if made.idle:
             nothing = f"Nothing to do: nothing selected is {reprocess.value}."
             _say(nothing, {"backfill": None, "total": 0}, as_json)

@@ -21,6 +21,7 @@ from assets_core.cli.session import (
     line_of,
     project,
     say_code_warnings,
+    say_gone,
     say_recovered,
     speller,
 )
@@ -129,12 +130,15 @@ def materialize(
             print_json(told_as_json(made, many)) if as_json else print_plan(stdout(), made, many)
             fail_unseen(made)
             return
+        shown = keys is None and stored is None and bool(made)
+        if as_json or not shown:
+            say_gone(made)
         if made.idle and not as_json:
             from assets_core.observe.display import fresh_text
 
             stdout().line(f"Nothing to do: {left or fresh_text(made)}.", "green")
             return
-        if keys is None and stored is None and made:
+        if shown:
             many = jobs or loaded.settings.jobs
             ask(made, "Materialize", len(made), yes=yes, quiet=as_json, jobs=many)
         command = line_of(

@@ -14,7 +14,13 @@ from assets_core.cli.session import project
 if TYPE_CHECKING:
     from assets_core.observe.sighting import Observation
 
-_STYLES = {"new": "green", "changed": "yellow", "gone": "yellow", "failed": "bold red"}
+_STYLES = {
+    "new": "green",
+    "changed": "yellow",
+    "withdrawn": "yellow",
+    "gone": "yellow",
+    "failed": "bold red",
+}
 
 
 def observe(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STATE_STYLES = {
     "fresh": "green",
     "observed": "blue",
+    "withdrawn": "dim",
     "stale": "yellow",
     "missing": "dim",
     "not seen": "dim",
