@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from assets_core.fingerprint import CodeVersion, Fingerprints
 from assets_core.graph import Graph
 from assets_core.hashing import hexdigest
 from assets_core.partitions.definitions import PartitionsDefinition, Product, TimeWindows
+from assets_core.records import TRACED
 from assets_core.tracing import Watch
 
 
@@ -43,6 +45,54 @@ def code_versions(
         else _of(prints, asset, own[name], io[asset.io], _read(asset, root, contents))
         for name, asset in graph.assets.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class CodePart:
+    """Something that counts as an asset's code: what it is, and why it counts."""
+
+    kind: str
+    name: str
+    why: str
+    digest: str
+
+
+_KINDS = ("class value", "traced file", "traced folder", "traced module", "traced variable")
+_REASONS = {
+    "function": "makes the asset",
+    "sql": "makes the asset",
+    "config": "config",
+    "io": "how the output is kept",
+    "windows": "which windows its partitions are",
+    "exclude": "what of the output counts",
+    "library": "declared: libraries=",
+    "version": "declared: version=",
+    "closure": "held by a function that is reached",
+    "default": "default of a parameter",
+    "effect": "statement of a module that acts on a library",
+    "module": "whole module: something in it can't be told apart",
+    "resource": "context.resources",
+}
+
+
+def code_parts(asset: Asset, parts: Mapping[str, str], traced: Mapping[str, str]) -> list[CodePart]:
+    """Everything that counts as an asset's code. ``traced`` are the parts that its builds were
+    seen to read."""
+    found = []
+    for name, digest in {**parts, **traced}.items():
+        kind = next((k for k in _KINDS if name.startswith(f"{k} ")), name.partition(" ")[0])
+        what = name.removeprefix(kind).strip()
+        found.append(CodePart(kind.removeprefix(TRACED), what, _why(asset, kind, name), digest))
+    return found
+
+
+def _why(asset: Asset, kind: str, name: str) -> str:
+    if name.startswith(TRACED):
+        return "traced: a build read it"
+    if kind in ("file", "folder", "variable"):
+        declared_here = asset.reads_env if kind == "variable" else asset.reads_files
+        return "declared, or read at import" if declared_here else "read at import"
+    return _REASONS.get(kind, "reached by its code")
 
 
 def _read(asset: Asset, root: Path, contents: Contents) -> dict[str, bytes]:

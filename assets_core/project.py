@@ -28,6 +28,7 @@ from assets_core.settings import Found, Settings, find, load_settings
 
 if TYPE_CHECKING:
     from assets_core.backfills import Backfills
+    from assets_core.coding import CodePart
     from assets_core.contents import Contents
     from assets_core.contracts import IOManager, StateStore
     from assets_core.execute.capture import RunLog
@@ -247,6 +248,25 @@ class Project:
             )
         self.code_warnings = {name: c.warnings for name, c in found.items() if c.warnings}
         return {name: Code(c.hex, stored_parts(c)) for name, c in found.items()}
+
+    def code_parts(self, asset: str | Asset) -> list[CodePart]:
+        """Everything that counts as an asset's code, and why: what is seen statically, what is
+        declared, and what its current builds were seen to read."""
+        import numpy as np
+
+        from assets_core.coding import code_parts
+        from assets_core.fingerprint import FORM_PART
+
+        declared = self.graph.asset(_name(asset))
+        facts, name = self.facts(), declared.name
+        traced: dict[str, str] = {}
+        for number in np.unique(facts.assets[name].code).tolist():
+            recorded = facts.codes.get(number, "")
+            if recorded.startswith(f"{self.codes[name].hex}+"):
+                traced.update(facts.reads_now(recorded))
+        own = dict(self.codes[name].parts)
+        own.pop(FORM_PART, None)
+        return code_parts(declared, own, traced)
 
     @cached_property
     def runtime(self) -> Runtime:

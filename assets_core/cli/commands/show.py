@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from assets_core.cli.session import project, shown_path
 
 if TYPE_CHECKING:
     from assets_core.asset import Asset
+    from assets_core.coding import CodePart
     from assets_core.graph import Graph, Input
     from assets_core.project import Project
 
@@ -77,14 +78,43 @@ def first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
-def show(ctx: typer.Context, asset: options.AssetName, as_json: options.Json = False) -> None:
+def show(
+    ctx: typer.Context,
+    asset: options.AssetName,
+    code: Annotated[
+        bool, typer.Option("--code", help="Everything that counts as its code, and why.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
     """Everything about one asset: inputs with their mappings, partitions, checks, schema."""
     with project(ctx) as loaded:
         declared = loaded.graph.asset(asset)
-        if as_json:
+        if code:
+            _show_code(loaded, declared, as_json=as_json)
+        elif as_json:
             print_json(full(loaded, declared))
         else:
             _print_asset(stdout(), loaded, declared)
+
+
+def _show_code(loaded: Project, asset: Asset, *, as_json: bool) -> None:
+    parts = [vars_of(part) for part in loaded.code_parts(asset)]
+    warnings = list(loaded.code_warnings.get(asset.name, ()))
+    if as_json:
+        version = loaded.codes[asset.name].hex
+        print_json({"asset": asset.name, "version": version, "parts": parts, "warnings": warnings})
+        return
+    screen = stdout()
+    screen.line(f"{asset.name}  code version {loaded.codes[asset.name].hex[:12]}", "bold")
+    rows = [[part["kind"], part["name"], part["why"], part["digest"]] for part in parts]
+    screen.table(["kind", "name", "why it counts", "digest"], rows, indent=2)
+    for warning in warnings:
+        screen.line(f"  {warning}", "yellow")
+
+
+def vars_of(part: CodePart) -> dict[str, str]:
+    """A part in plain JSON values."""
+    return {"kind": part.kind, "name": part.name, "why": part.why, "digest": part.digest}
 
 
 def full(loaded: Project, asset: Asset) -> dict[str, Any]:
