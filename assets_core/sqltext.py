@@ -19,19 +19,46 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_KEYWORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    all and any array as asc asof anti between both by case cast collate cross default desc distinct
-    else end except exclude exists false fetch filter following for from full glob group having
-    ilike in inner intersect interval is isnull join lateral leading left like limit natural not
-    notnull null nulls offset on only or order outer over partition pivot positional preceding
-    qualify recursive right rows select semi similar some struct symmetric table tablesample then
-    to trailing true unbounded union unique unpivot using values when where window with within
-    """,
-    )
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_NEVER_NAMES = _words(
+    """
+    all and any array as asc both case cast collate default desc distinct else end except false
+    fetch for from group having in intersect lateral leading limit not null offset on only or order
+    pivot qualify select some symmetric table then to trailing true union unique unpivot using when
+    where window with
+    anti asof by cross full glob ilike inner is isnull join left like natural notnull outer
+    positional right semi similar tablesample
+    """
 )
+"""Keywords that can't be the bare name of a column or an alias (DuckDB's reserved ones, and those
+that can only be names of functions and types)."""
+
+_BEFORE = {
+    "nulls": _words("first last"),
+    "current": _words("row"),
+    "partition": _words("by"),
+    "rows": _words("between unbounded current"),
+    "unbounded": _words("preceding following"),
+    "within": _words("group"),
+    "following": _words("and"),
+    "preceding": _words("and"),
+    "exclude": _words("current ties no"),
+}
+"""Other keywords, and the words that show by standing next that they are no names."""
+
+_AFTER = {
+    "recursive": ("word", "with"),
+    "exclude": ("sign", "*"),
+    "first": ("word", "nulls"),
+    "last": ("word", "nulls"),
+    "row": ("word", "current"),
+}
+"""Keywords that are shown to be no names by what stands before them."""
 
 
 def sql_tokens(text: str) -> list[tuple[str, str]] | None:
@@ -52,10 +79,13 @@ def sql_tokens(text: str) -> list[tuple[str, str]] | None:
             if at < 0:
                 return None
         elif kind != "skip":
-            found.append((kind, _folded(token, found, text, at) if kind == "word" else token))
+            found.append((kind, token))
     while found and found[-1] == ("sign", ";"):
         found.pop()
-    return found
+    return [
+        (kind, _folded(found, at) if kind == "word" else token)
+        for at, (kind, token) in enumerate(found)
+    ]
 
 
 def _end_of_comment(text: str, at: int) -> int:
@@ -68,10 +98,36 @@ def _end_of_comment(text: str, at: int) -> int:
     return -1
 
 
-def _folded(word: str, before: list[tuple[str, str]], text: str, at: int) -> str:
-    previous = before[-1] if before else ("", "")
-    if previous in (("word", "as"), ("sign", ".")):
+_NOTHING = ("", "")
+
+
+def _folded(tokens: list[tuple[str, str]], at: int) -> str:
+    """A word without its case where that can't show: of a keyword, a function or a type.
+
+    Whatever may be a name keeps its case: sooner is a query another than that it passes for one
+    whose columns have other names.
+    """
+    word = tokens[at][1]
+    before = _lower(tokens[at - 1] if at else _NOTHING)
+    after = _lower(tokens[at + 1] if at + 1 < len(tokens) else _NOTHING)
+    if before in (("word", "as"), ("sign", ".")) or after in (("sign", ":"), ("sign", ":=")):
         return word  # a name, whatever it is
-    called = text[at : at + 20].lstrip()[:1] == "("
-    folds = called or previous == ("sign", "::") or word.lower() in _KEYWORDS
-    return word.lower() if folds else word
+    lower = word.lower()
+    folds = (
+        after == ("sign", "(")
+        or before == ("sign", "::")
+        or lower in _NEVER_NAMES
+        or (after[0] == "word" and after[1] in _BEFORE.get(lower, ()))
+        or before == _AFTER.get(lower)
+        or (lower == "between" and _ends_operand(before) and after[0] in ("number", "text"))
+        or (lower == "interval" and after[0] in ("number", "text"))
+    )
+    return lower if folds else word
+
+
+def _lower(token: tuple[str, str]) -> tuple[str, str]:
+    return (token[0], token[1].lower()) if token[0] == "word" else token
+
+
+def _ends_operand(token: tuple[str, str]) -> bool:
+    return token[0] in ("word", "number", "text", "quoted", "bound") or token[1] in (")", "]")
