@@ -25,6 +25,7 @@ from assets_core.durations import parse_duration
 from assets_core.errors import DefinitionError, OutputError, UsageError
 from assets_core.partitions import (
     UNPARTITIONED,
+    AnyOrder,
     Partition,
     PartitionMapping,
     Partitions,
@@ -38,6 +39,7 @@ from assets_core.partitions import (
     require,
     window,
 )
+from assets_core.sqltext import is_ordered
 
 if TYPE_CHECKING:
     from assets_core.contracts import IOManager
@@ -171,16 +173,22 @@ class Batch:
 class Reference:
     """An upstream asset by name, read through a mapping (None: the default for the two).
 
-    ``required`` says how much of it must be there (None: what the reader says of all it reads).
+    ``required`` says how much of it must be there (None: what the reader says of all it reads),
+    ``any_row_order`` that only its rows count, and not their order.
     """
 
     asset: str
     mapping: PartitionMapping | None = None
     required: Require | None = None
+    any_row_order: bool = False
 
     def require(self, policy: object) -> Reference:
         """The same, where not all of it must be there: see `assets_core.require`."""
         return replace(self, required=require(policy))
+
+    def any_order(self) -> Reference:
+        """The same, where the order of rows does not matter: see `assets_core.any_order`."""
+        return replace(self, any_row_order=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +220,19 @@ class Out:
     partition_column: str | None = None
     exclude: Sequence[str] = ()
     max_rejected: float | None = None
+    ordered: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource with a version that stands for it, where it has no plain form (a connection).
+
+    Functions find ``value`` itself in ``context.resources``. Change ``version`` when what is built
+    with it would change.
+    """
+
+    value: Any
+    version: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,6 +266,7 @@ class Asset:
     exclude: tuple[str, ...] = ()
     batch: Batch | None = None
     required: Require | None = None
+    ordered: bool | None = None
     token: Callable[..., Any] | None = None
     observe_range: Callable[..., Any] | None = None
     closed_after: str | float | timedelta | None = None
@@ -265,6 +287,14 @@ class Asset:
     def identity(self) -> tuple[object, ...]:
         """What a function that mentions this object depends on: its name alone."""
         return ("asset", self.name)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the order of its rows is part of its content: as declared, or as the query of an
+        SQL asset says."""
+        if self.ordered is None:
+            return bool(self.sql) and is_ordered(self.sql)
+        return self.ordered
 
     @property
     def demands(self) -> tuple[str, ...]:
@@ -299,6 +329,10 @@ class Asset:
     def require(self, policy: object) -> Reference:
         """This asset, mapped as usual, where not all of it must be there."""
         return Reference(self.name, required=require(policy))
+
+    def any_order(self) -> Reference:
+        """This asset, mapped as usual, where the order of its rows does not matter."""
+        return Reference(self.name, any_row_order=True)
 
     def mapped(self, through: Any) -> Reference:
         """This asset's partitions by one's own function or table."""
@@ -507,6 +541,13 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
                     hint=f"One of {', '.join(typing.get_args(choices))}.",
                 )
             )
+    if not isinstance(settings.get("ordered", True), bool):
+        refuse(
+            DefinitionError(
+                f"ordered={settings.pop('ordered')!r} is neither True nor False.",
+                hint="Write ordered=True where the order of rows is part of the content.",
+            )
+        )
     _refuse_unknown_duration(settings)
     limit = settings.get("max_rejected")
     if limit is not None and not (isinstance(limit, int | float) and 0 <= limit <= 1):
@@ -565,6 +606,7 @@ def asset(
     exclude: Sequence[str] | None = None,
     batch: bool | Batch | None = None,
     require: Require | Literal["all", "any"] | float | Callable[..., bool] | None = None,
+    ordered: bool | None = None,
 ) -> Callable[[Callable[..., Any]], Asset]: ...
 
 
@@ -604,6 +646,8 @@ def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             A parameter annotated with `Partitions` receives which ones they are.
         require: how much of what each input maps to must be there before a partition is built:
             ``"all"``, ``"any"``, a fraction, or a function; see `assets_core.require`.
+        ordered: the order of the rows is part of the content: another order is another data
+            version. An SQL asset whose query ends with ORDER BY is ordered unless this is False.
 
     Raises:
         DefinitionError: an option makes no sense.
@@ -751,7 +795,8 @@ def _out_of(common: Asset, name: str, out: Out) -> Asset:
         "columns": {**common.columns, **out.columns},
         "exclude": (*common.exclude, *out.exclude),
     }
-    for option in ("description", "freshness", "io", "schema", "partition_column", "max_rejected"):
+    options = ("freshness", "io", "schema", "partition_column", "max_rejected", "ordered")
+    for option in ("description", *options):
         given = getattr(out, option)
         own[option] = getattr(common, option) if given in (None, "") else given
     return replace(common, name=name, **own)
@@ -777,6 +822,7 @@ class Group:
         reads_files: Sequence[str | Path] | None = None,
         reads_env: Sequence[str] | None = None,
         vanished: Vanished | None = None,
+        ordered: bool | None = None,
     ) -> None:
         self.name = name
         defaults = {
@@ -793,6 +839,7 @@ class Group:
             "reads_files": reads_files,
             "reads_env": reads_env,
             "vanished": vanished,
+            "ordered": ordered,
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)
@@ -822,7 +869,7 @@ class Group:
     def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """`source` with this group's defaults."""
         merged = self._options(options, built=False)
-        for not_for_sources in ("io", "retry", "executor", "schema", "batch", "require"):
+        for not_for_sources in ("io", "retry", "executor", "schema", "batch", "require", "ordered"):
             merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)
 
@@ -1000,9 +1047,11 @@ def _input(asset: Asset, name: str, annotation: Any, markers: tuple[Any, ...]) -
         if isinstance(marker, Reference):
             given = marker
         elif isinstance(marker, Asset):
-            given = Reference(marker.name, required=known.required)
+            given = replace(known, asset=marker.name, mapping=None)
         elif isinstance(marker, PartitionMapping):
             given = replace(known, mapping=marker)
         elif isinstance(marker, Require):
             given = replace(known, required=marker)
+        elif isinstance(marker, AnyOrder):
+            given = replace(known, any_row_order=True)
     return Parameter(name, annotation, given or Reference(name))

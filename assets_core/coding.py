@@ -65,6 +65,7 @@ _REASONS = {
     "io": "how the output is kept",
     "windows": "which windows its partitions are",
     "exclude": "what of the output counts",
+    "ordered": "the order of rows counts",
     "library": "declared: libraries=",
     "version": "declared: version=",
     "closure": "held by a function that is reached",
@@ -135,6 +136,8 @@ def _of(
     read: Mapping[str, bytes],
 ) -> CodeVersion:
     extra: dict[str, object] = {"io": manager.identity()}
+    if asset.is_ordered:
+        extra["ordered"] = True
     if asset.exclude:
         extra["exclude"] = sorted(asset.exclude)
     if windows := _windows(asset.partitions):

@@ -54,15 +54,20 @@ def version_of_bytes(digest: bytes) -> DataVersion:
 
 
 def data_version(
-    data: pa.Table | pa.RecordBatch | pa.RecordBatchReader, exclude: Iterable[str] = ()
+    data: pa.Table | pa.RecordBatch | pa.RecordBatchReader,
+    exclude: Iterable[str] = (),
+    *,
+    ordered: bool = False,
 ) -> DataVersion:
     """The version of these rows; a reader is read to its end, batch by batch.
+
+    ``ordered``: the order of the rows counts, too.
 
     Raises UnhashableError for a column type that has no canonical bytes.
     """
     from assets_core.rowhash import RowHasher
 
-    hasher = RowHasher(data.schema, exclude)
+    hasher = RowHasher(data.schema, exclude, ordered=ordered)
     if hasattr(data, "read_next_batch"):
         for batch in data:
             hasher.update(batch)

@@ -40,7 +40,8 @@ class Input:
     """An edge: what is read under which name, through which mapping.
 
     ``name`` is the parameter or the table in the SQL; ``data`` is False for an edge that is
-    followed but not handed over. ``require`` says how much of what it maps to must be there.
+    followed but not handed over. ``require`` says how much of what it maps to must be there,
+    ``any_order`` that the order of rows does not matter.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Input:
     annotation: Any = field(default=None, compare=False)
     data: bool = True
     require: Require = ALL
+    any_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,7 +483,8 @@ class _Builder:
         if data and asset.kind == "python" and upstream.kind != "source":
             self._check_annotation(asset, name, annotation)
         policy = reference.required or asset.required or ALL
-        return Input(name, upstream_name, chosen, annotation, data, policy)
+        any_order = reference.any_row_order and upstream.is_ordered
+        return Input(name, upstream_name, chosen, annotation, data, policy, any_order)
 
     def _excused(self, mapping: object, *definitions: PartitionsDefinition) -> bool:
         """Whether what does not fit is, or holds, only a stand-in."""

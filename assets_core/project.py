@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from assets_core.asset import Asset, Definitions
+from assets_core.asset import Asset, Definitions, Resource
 from assets_core.durations import parse_duration
 from assets_core.errors import (
     ConfigError,
@@ -276,7 +276,10 @@ class Project:
         return Runtime(
             graph=self.graph,
             io=self.io,
-            resources=self.definitions.resources,
+            resources={
+                name: one.value if isinstance(one, Resource) else one
+                for name, one in self.definitions.resources.items()
+            },
             config=self.config,
             environment=self.environment,
             contents=self.contents(),

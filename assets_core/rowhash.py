@@ -127,16 +127,22 @@ class RowHasher:
     items, dictionary encoding, run-end encoding, 32- or 64-bit offsets, views. All NaN are one
     value; ``-0.0`` and ``0.0`` are two, as a program can tell them apart; null equals only null.
 
+    ``ordered``: the order of the rows counts, too. The first word then stands for the rows as a
+    set, the second for their order as well; both differ from those of the same rows unordered.
+
     Raises UnhashableError for a type that has no canonical bytes. Not for use by two threads at
     once; any number of hashers may run in parallel.
     """
 
-    __slots__ = ("_hi", "_lo", "_memo", "_plan", "rows")
+    __slots__ = ("_hi", "_lo", "_memo", "_order", "_plan", "ordered", "rows")
 
-    def __init__(self, schema: pa.Schema, exclude: Iterable[str] = ()) -> None:
+    def __init__(
+        self, schema: pa.Schema, exclude: Iterable[str] = (), *, ordered: bool = False
+    ) -> None:
         self._plan = _plan_of(schema, frozenset(exclude))
         self._memo: Memo = {}
-        self._hi = self._lo = 0
+        self._hi = self._lo = self._order = 0
+        self.ordered = ordered
         self.rows = 0
 
     def update(self, data: pa.RecordBatch | pa.Table) -> None:
@@ -161,15 +167,24 @@ class RowHasher:
         ]
         _scratch.reserve(plan.width, min(count, plan.chunk))
         for start in range(0, count, plan.chunk):
-            hi, lo = _hash_rows(fills, start, min(plan.chunk, count - start), plan.width)
+            size = min(plan.chunk, count - start)
+            hi, lo = _hash_rows(fills, start, size, plan.width)
             self._hi += hi
             self._lo += lo
+            if self.ordered:
+                self._order += _order_of(size, self.rows - count + start)
 
     def result(self) -> DataVersion:
         """The version of all rows so far; more may be added afterwards."""
         sums = (self.rows, self._hi & MASK64, self._lo & MASK64)
         frame = self._plan.digest + b"".join(word.to_bytes(8, "little") for word in sums)
-        return version_of_bytes(blake2b(frame, digest_size=16).digest())
+        if not self.ordered:
+            return version_of_bytes(blake2b(frame, digest_size=16).digest())
+        as_set = blake2b(frame, digest_size=8, person=b"assets set").digest()
+        frame += (self._order & MASK64).to_bytes(8, "little")
+        in_order = blake2b(frame, digest_size=8, person=b"assets ordered").digest()
+        # The first word stands for the rows by itself, and so is never zero: nothing is there.
+        return DataVersion(int.from_bytes(as_set, "big") or 1, int.from_bytes(in_order, "big"))
 
 
 def _one_line(schema: pa.Schema) -> str:
@@ -216,6 +231,19 @@ def _mix_rows(state: Words, free: Words) -> tuple[int, int]:
     np.bitwise_xor(state, free, out=state)
     hi, lo = np.add.reduce(state, axis=1).tolist()
     return hi, lo
+
+
+def _order_of(count: int, first: int) -> int:
+    """What the rows that were hashed last add to a version in which their places count.
+
+    A place is mixed into each row's hash, so that equal sums of rows in another order differ.
+    """
+    state = _scratch.lanes[: 4 * count].reshape(2, 2, count)[0]
+    places = np.arange(first, first + count, dtype=np.uint64)
+    return int(mix64(mix64(places + _PLACE) + state[0]).sum(dtype=np.uint64))
+
+
+_PLACE = np.uint64(0xA54FF53A5F1D36F1)
 
 
 # --------------------------------------------------------------------------------------------

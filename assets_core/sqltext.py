@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _TOKEN = re.compile(
@@ -131,3 +132,102 @@ def _lower(token: tuple[str, str]) -> tuple[str, str]:
 
 def _ends_operand(token: tuple[str, str]) -> bool:
     return token[0] in ("word", "number", "text", "quoted", "bound") or token[1] in (")", "]")
+
+
+Tokens = list[tuple[str, str]]
+
+
+def is_ordered(query: str) -> bool:
+    """Whether the outermost query says in which order its rows come.
+
+    By an ORDER BY that is not inside of parentheses, or where all rows are handed on in order
+    from a CTE or a subquery: ``WITH r AS (… ORDER BY n) SELECT * FROM r``.
+    """
+    tokens = [(kind, token.lower()) for kind, token in sql_tokens(query) or ()]
+    return _is_ordered(tokens, {})
+
+
+def _is_ordered(tokens: Tokens, known: dict[str, Tokens]) -> bool:
+    tokens = _unwrapped(tokens)
+    outside = [token for kind, token in _outside(tokens) if kind == "word"]
+    if ("order", "by") in itertools.pairwise(outside):
+        return True
+    if not _REARRANGING.isdisjoint(outside) or outside.count("select") > 1:
+        return False
+    known = {**known, **_ctes(tokens)}
+    handed = _handed_on(tokens)
+    if len(handed) == 1:
+        name = handed[0][1].strip('"')
+        rest = {other: query for other, query in known.items() if other != name}
+        return name in known and _is_ordered(known[name], rest)
+    return bool(handed) and _is_ordered(handed, known)
+
+
+_REARRANGING = _words("group distinct join union intersect except pivot unpivot qualify")
+
+
+def _unwrapped(tokens: Tokens) -> Tokens:
+    """A query without parentheses around all of it."""
+    while len(tokens) > 1 and tokens[0] == _OPEN and _closing(tokens, 0) == len(tokens) - 1:
+        tokens = tokens[1:-1]
+    return tokens
+
+
+_OPEN, _CLOSE = ("sign", "("), ("sign", ")")
+
+
+def _closing(tokens: Tokens, at: int) -> int:
+    """Where the parenthesis that opens at a place ends; the last place where it does not."""
+    depth = 0
+    for i in range(at, len(tokens)):
+        depth += (tokens[i] == _OPEN) - (tokens[i] == _CLOSE)
+        if not depth:
+            return i
+    return len(tokens) - 1
+
+
+def _outside(tokens: Tokens) -> Tokens:
+    """The tokens that are in no parentheses; those that open some stay."""
+    found: Tokens = []
+    at = 0
+    while at < len(tokens):
+        found.append(tokens[at])
+        at = _closing(tokens, at) + 1 if tokens[at] == _OPEN else at + 1
+    return found
+
+
+def _ctes(tokens: Tokens) -> dict[str, Tokens]:
+    """The named queries at the head of a query, by their names."""
+    found: dict[str, Tokens] = {}
+    if not tokens or tokens[0] != ("word", "with"):
+        return found
+    name, at = "", 1
+    while at < len(tokens) and tokens[at] not in (("word", "select"), ("word", "from")):
+        if tokens[at] == _OPEN:
+            end = _closing(tokens, at)
+            inner = tokens[at + 1 : end]
+            if inner and inner[0][1] in ("select", "with", "from", "(", "values"):
+                found[name] = inner
+            at = end
+        elif tokens[at][0] in ("word", "quoted") and tokens[at - 1][1] in (
+            "with",
+            ",",
+            "recursive",
+        ):
+            name = tokens[at][1].strip('"')
+        at += 1
+    return found
+
+
+def _handed_on(tokens: Tokens) -> Tokens:
+    """The one table or subquery that a query reads; empty for none."""
+    depth = 0
+    for at, token in enumerate(tokens[:-1]):
+        depth += (token == _OPEN) - (token == _CLOSE)
+        if token == ("word", "from") and not depth:
+            if tokens[at + 1] == _OPEN:
+                return tokens[at + 2 : _closing(tokens, at + 1)]
+            after = tokens[at + 2 :]
+            several = after and (after[0][1] == "," or after[0] == _OPEN)
+            return [] if several else [tokens[at + 1]]
+    return []

@@ -15,7 +15,7 @@ import numpy as np
 
 from assets_core.errors import UserCodeError
 from assets_core.graph import Graph, Input, Op
-from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64
+from assets_core.hashing import combine, combine_one, fold_edges, fold_edges_one, hash64, mix64
 from assets_core.partitions import Edge, KeySpace, places
 from assets_core.records import (
     NO_VERSION,
@@ -365,13 +365,18 @@ def incomplete_among(facts: Facts, asset: str, ordinals: np.ndarray) -> np.ndarr
     return kept
 
 
+def rows_alone(version: Version) -> Version:
+    """What of an ordered data version stands for its rows as a set."""
+    return (version[0], mix64(version[0])) if version[0] else NO_VERSION
+
+
 class Digests:
     """Input digests as the recorded data versions are now: whole columns, or one partition."""
 
     def __init__(self, wiring: Wiring, facts: Facts) -> None:
         self.wiring = wiring
         self.facts = facts
-        self._shares: dict[str, np.ndarray] = {}
+        self._shares: dict[tuple[str, bool], np.ndarray] = {}
         self._tags: dict[Input, int] = {}
 
     def tag(self, read: Input) -> int:
@@ -381,23 +386,35 @@ class Digests:
             tag = self._tags[read] = input_tag(read)
         return tag
 
-    def shares(self, asset: str) -> np.ndarray:
-        """What each partition of an asset adds to a digest that reads it, uint64 (n, 2)."""
-        found = self._shares.get(asset)
+    def shares(self, asset: str, *, any_order: bool = False) -> np.ndarray:
+        """What each partition of an asset adds to a digest that reads it, uint64 (n, 2).
+
+        With ``any_order`` out of the first word of its version alone: that of the rows as a set.
+        """
+        found = self._shares.get((asset, any_order))
         if found is None:
-            salts = self.facts.spaces[asset].salts()
-            found = self._shares[asset] = combine(self.facts.assets[asset].data, salts)
+            data = self.facts.assets[asset].data
+            if any_order:
+                data = np.stack([data[:, 0], mix64(data[:, 0].copy())], axis=1)
+                data[data[:, 0] == 0] = 0
+            found = combine(data, self.facts.spaces[asset].salts())
+            self._shares[asset, any_order] = found
         return found
 
     def moved(self, asset: str, ordinal: int, version: Version) -> None:
         """An asset partition has another data version from now on."""
-        shares = self.shares(asset)
         salt = int(self.facts.spaces[asset].salts()[ordinal])
-        shares[ordinal] = combine_one(version[0], version[1], salt)
+        self.shares(asset)[ordinal] = combine_one(version[0], version[1], salt)
+        loose = self._shares.get((asset, True))
+        if loose is not None:
+            loose[ordinal] = combine_one(*rows_alone(version), salt)
 
     def column(self, op: Op) -> np.ndarray:
         """The input digests of all partitions of an op, uint64 (n, 2)."""
-        sums = [(self.tag(i), self.wiring.edge(op, i).sum(self.shares(i.asset))) for i in op.inputs]
+        sums = [
+            (self.tag(i), self.wiring.edge(op, i).sum(self.shares(i.asset, any_order=i.any_order)))
+            for i in op.inputs
+        ]
         space = self.facts.spaces[op.name]
         found = fold_edges(sums, space.n)
         if space.closed < space.n:
@@ -422,7 +439,8 @@ class Digests:
         return combine_one(*folded, _OPEN) if is_open else folded, sums
 
     def _sum(self, op: Op, read: Input, ordinal: int) -> Version:
-        edge, shares = self.wiring.edge(op, read), self.shares(read.asset)
+        edge = self.wiring.edge(op, read)
+        shares = self.shares(read.asset, any_order=read.any_order)
         bounds = edge.bounds(ordinal)
         if bounds is None:
             rows = shares[edge.upstream(ordinal)]

@@ -31,7 +31,7 @@ PUBLIC = {
     *("not_null", "unique", "row_count", "in_range", "accepted_values", "freshness_of_column"),
     *("check", "Check", "checks"),
     # running
-    *("Project", "Plan", "RunResult", "Context", "errors", "__version__"),
+    *("Project", "Resource", "any_order", "Plan", "RunResult", "Context", "errors", "__version__"),
 }
 
 

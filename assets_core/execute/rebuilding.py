@@ -123,6 +123,7 @@ def _content(runtime: Runtime, manager: IOManager, found: Found) -> tuple[Versio
     reader = manager.open([found.receipt])
     schema = schema_text(reader.schema)
     try:
-        return data_version(reader, runtime.graph.assets[found.asset].exclude), schema
+        asset = runtime.graph.assets[found.asset]
+        return data_version(reader, asset.exclude, ordered=asset.is_ordered), schema
     except UnhashableError:
         return unique_version(), schema

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -415,7 +415,7 @@ def scan(
     """One pass over what lies staged: its data version, and what the checks found."""
     from assets_core.rowhash import RowHasher
 
-    hasher = _hasher(RowHasher, schema, asset.exclude)
+    hasher = _hasher(RowHasher, schema, asset)
     runner = _runner(asset, schema, partition, reopen)
     for batch in batches:
         if inside is not None:
@@ -458,9 +458,9 @@ _MOST_REASONS = 5
 _EXAMPLE_CHARACTERS = 300
 
 
-def _hasher(kind: Any, schema: pa.Schema, exclude: Sequence[str]) -> Any:
+def _hasher(kind: Any, schema: pa.Schema, asset: Asset) -> Any:
     try:
-        return kind(schema, exclude)
+        return kind(schema, asset.exclude, ordered=asset.is_ordered)
     except UnhashableError:
         return None
 

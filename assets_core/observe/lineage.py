@@ -34,7 +34,7 @@ from assets_core.records import (
     version_hex,
     withdrawn_for,
 )
-from assets_core.staleness import input_tag, is_incomplete
+from assets_core.staleness import input_tag, is_incomplete, rows_alone
 
 Direction = Literal["upstream", "downstream"]
 Reference = tuple[str, str, int]
@@ -331,12 +331,20 @@ def _adds_up(
     salts = ledger.salts(read.asset, [partition for partition, _ in found])
     if len(found) != read.count or None in salts:
         return None
+    versions = [NO_VERSION if one is None else one.data_version for _, one in found]
+    # An input may count by its rows alone, whatever their order.
+    return read.digest in (
+        _summed(versions, salts),
+        _summed([rows_alone(version) for version in versions], salts),
+    )
+
+
+def _summed(versions: Sequence[Version], salts: Sequence[int | None]) -> Version:
     high = low = 0
-    for (_, version), salt in zip(found, salts, strict=True):
-        if version is not None and salt is not None:
-            one = combine_one(*version.data_version, salt)
-            high, low = (high + one[0]) & MASK64, (low + one[1]) & MASK64
-    return (high, low) == read.digest
+    for version, salt in zip(versions, salts, strict=True):
+        one = combine_one(*version, salt or 0)
+        high, low = (high + one[0]) & MASK64, (low + one[1]) & MASK64
+    return high, low
 
 
 def _verdict(fact: Materialization, verdicts: Sequence[bool | None]) -> bool | None:

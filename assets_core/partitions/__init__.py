@@ -37,7 +37,7 @@ from assets_core.partitions.mappings import (
     table,
     window,
 )
-from assets_core.partitions.requiring import ALL, Require, require
+from assets_core.partitions.requiring import ALL, AnyOrder, Require, any_order, require
 from assets_core.partitions.selection import PartitionSelection, parse_selection
 from assets_core.partitions.several import Partitions
 from assets_core.partitions.spaces import KeySpace, Partition
@@ -45,6 +45,7 @@ from assets_core.partitions.spaces import KeySpace, Partition
 __all__ = [
     "ALL",
     "UNPARTITIONED",
+    "AnyOrder",
     "Edge",
     "KeySpace",
     "Partition",
@@ -54,6 +55,7 @@ __all__ = [
     "PartitionsDefinition",
     "Require",
     "all_partitions",
+    "any_order",
     "by_dimension",
     "canonical_key",
     "cron_windows",

@@ -100,6 +100,19 @@ class Require:
 ALL = Require()
 
 
+@dataclass(frozen=True, slots=True)
+class AnyOrder:
+    """Says of an input that only its rows count, and not their order."""
+
+
+def any_order() -> AnyOrder:
+    """Of an ordered asset, read its rows as a set: another order of the same rows changes nothing.
+
+    For example ``Annotated[pa.Table, any_order()]``, or ``ranking.last(7).any_order()``.
+    """
+    return AnyOrder()
+
+
 @deferred(lambda: ALL)
 def require(policy: object) -> Require:
     """How much of what an input maps to must be there before a partition is built.
