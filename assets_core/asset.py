@@ -221,6 +221,7 @@ class Out:
     exclude: Sequence[str] = ()
     max_rejected: float | None = None
     ordered: bool | None = None
+    float_digits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,7 @@ class Asset:
     batch: Batch | None = None
     required: Require | None = None
     ordered: bool | None = None
+    float_digits: int | None = None
     token: Callable[..., Any] | None = None
     observe_range: Callable[..., Any] | None = None
     closed_after: str | float | timedelta | None = None
@@ -548,6 +550,14 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
                 hint="Write ordered=True where the order of rows is part of the content.",
             )
         )
+    digits = settings.get("float_digits", 17)
+    if not isinstance(digits, int) or isinstance(digits, bool) or not 1 <= digits <= 17:
+        refuse(
+            DefinitionError(
+                f"float_digits={settings.pop('float_digits')!r} is no number of digits.",
+                hint="Between 1 and 17: float_digits=12 leaves out the last few of a sum.",
+            )
+        )
     _refuse_unknown_duration(settings)
     limit = settings.get("max_rejected")
     if limit is not None and not (isinstance(limit, int | float) and 0 <= limit <= 1):
@@ -607,6 +617,7 @@ def asset(
     batch: bool | Batch | None = None,
     require: Require | Literal["all", "any"] | float | Callable[..., bool] | None = None,
     ordered: bool | None = None,
+    float_digits: int | None = None,
 ) -> Callable[[Callable[..., Any]], Asset]: ...
 
 
@@ -648,6 +659,8 @@ def asset(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             ``"all"``, ``"any"``, a fraction, or a function; see `assets_core.require`.
         ordered: the order of the rows is part of the content: another order is another data
             version. An SQL asset whose query ends with ORDER BY is ordered unless this is False.
+        float_digits: floats count by so many significant digits (1 to 17) in the data version, for
+            sums whose last digits differ from run to run; what is stored is not rounded.
 
     Raises:
         DefinitionError: an option makes no sense.
@@ -795,11 +808,17 @@ def _out_of(common: Asset, name: str, out: Out) -> Asset:
         "columns": {**common.columns, **out.columns},
         "exclude": (*common.exclude, *out.exclude),
     }
-    options = ("freshness", "io", "schema", "partition_column", "max_rejected", "ordered")
-    for option in ("description", *options):
+    content = ("schema", "partition_column", "max_rejected", "ordered", "float_digits")
+    for option in ("description", "freshness", "io", *content):
         given = getattr(out, option)
         own[option] = getattr(common, option) if given in (None, "") else given
     return replace(common, name=name, **own)
+
+
+_NOT_FOR_SOURCES = (
+    *("io", "retry", "executor", "schema", "batch", "require"),
+    *("ordered", "float_digits"),
+)
 
 
 class Group:
@@ -823,6 +842,7 @@ class Group:
         reads_env: Sequence[str] | None = None,
         vanished: Vanished | None = None,
         ordered: bool | None = None,
+        float_digits: int | None = None,
     ) -> None:
         self.name = name
         defaults = {
@@ -840,6 +860,7 @@ class Group:
             "reads_env": reads_env,
             "vanished": vanished,
             "ordered": ordered,
+            "float_digits": float_digits,
         }
         # Told once, where the group stands, and not of each of its assets.
         self.defaults = _settings(defaults)
@@ -869,7 +890,7 @@ class Group:
     def source(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """`source` with this group's defaults."""
         merged = self._options(options, built=False)
-        for not_for_sources in ("io", "retry", "executor", "schema", "batch", "require", "ordered"):
+        for not_for_sources in _NOT_FOR_SOURCES:
             merged.pop(not_for_sources, None)
         return source(**merged)(function) if function is not None else source(**merged)
 

@@ -66,6 +66,7 @@ _REASONS = {
     "windows": "which windows its partitions are",
     "exclude": "what of the output counts",
     "ordered": "the order of rows counts",
+    "float_digits": "how many digits of floats count",
     "library": "declared: libraries=",
     "version": "declared: version=",
     "closure": "held by a function that is reached",
@@ -138,6 +139,8 @@ def _of(
     extra: dict[str, object] = {"io": manager.identity()}
     if asset.is_ordered:
         extra["ordered"] = True
+    if asset.float_digits is not None:
+        extra["float_digits"] = asset.float_digits
     if asset.exclude:
         extra["exclude"] = sorted(asset.exclude)
     if windows := _windows(asset.partitions):

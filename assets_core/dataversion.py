@@ -58,16 +58,18 @@ def data_version(
     exclude: Iterable[str] = (),
     *,
     ordered: bool = False,
+    float_digits: int | None = None,
 ) -> DataVersion:
     """The version of these rows; a reader is read to its end, batch by batch.
 
-    ``ordered``: the order of the rows counts, too.
+    ``ordered``: the order of the rows counts, too. ``float_digits``: floats count by that many
+    significant digits.
 
     Raises UnhashableError for a column type that has no canonical bytes.
     """
     from assets_core.rowhash import RowHasher
 
-    hasher = RowHasher(data.schema, exclude, ordered=ordered)
+    hasher = RowHasher(data.schema, exclude, ordered=ordered, float_digits=float_digits)
     if hasattr(data, "read_next_batch"):
         for batch in data:
             hasher.update(batch)

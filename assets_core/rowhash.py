@@ -129,20 +129,27 @@ class RowHasher:
 
     ``ordered``: the order of the rows counts, too. The first word then stands for the rows as a
     set, the second for their order as well; both differ from those of the same rows unordered.
+    ``float_digits``: floats count by that many significant digits.
 
     Raises UnhashableError for a type that has no canonical bytes. Not for use by two threads at
     once; any number of hashers may run in parallel.
     """
 
-    __slots__ = ("_hi", "_lo", "_memo", "_order", "_plan", "ordered", "rows")
+    __slots__ = ("_digits", "_hi", "_lo", "_memo", "_order", "_plan", "ordered", "rows")
 
     def __init__(
-        self, schema: pa.Schema, exclude: Iterable[str] = (), *, ordered: bool = False
+        self,
+        schema: pa.Schema,
+        exclude: Iterable[str] = (),
+        *,
+        ordered: bool = False,
+        float_digits: int | None = None,
     ) -> None:
         self._plan = _plan_of(schema, frozenset(exclude))
         self._memo: Memo = {}
         self._hi = self._lo = self._order = 0
         self.ordered = ordered
+        self._digits = float_digits
         self.rows = 0
 
     def update(self, data: pa.RecordBatch | pa.Table) -> None:
@@ -154,7 +161,13 @@ class RowHasher:
                 facts={"expected": _one_line(plan.schema), "got": _one_line(data.schema)},
             )
         for batch in data.to_batches() if isinstance(data, pa.Table) else (data,):
-            self._add(batch, plan)
+            self._add(batch if self._digits is None else self._rounded(batch), plan)
+
+    def _rounded(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        from assets_core.rounding import round_floats
+
+        assert self._digits is not None
+        return round_floats(batch, self._digits)
 
     def _add(self, batch: pa.RecordBatch, plan: _Plan) -> None:
         count = batch.num_rows

@@ -44,6 +44,7 @@ LAYERS = (
         "sql",
         "dataversion",
         "rowhash",
+        "rounding",
         "tabular",
         "widening",
         "records",

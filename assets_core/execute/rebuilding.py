@@ -124,6 +124,9 @@ def _content(runtime: Runtime, manager: IOManager, found: Found) -> tuple[Versio
     schema = schema_text(reader.schema)
     try:
         asset = runtime.graph.assets[found.asset]
-        return data_version(reader, asset.exclude, ordered=asset.is_ordered), schema
+        version = data_version(
+            reader, asset.exclude, ordered=asset.is_ordered, float_digits=asset.float_digits
+        )
+        return version, schema
     except UnhashableError:
         return unique_version(), schema

@@ -460,7 +460,9 @@ _EXAMPLE_CHARACTERS = 300
 
 def _hasher(kind: Any, schema: pa.Schema, asset: Asset) -> Any:
     try:
-        return kind(schema, asset.exclude, ordered=asset.is_ordered)
+        return kind(
+            schema, asset.exclude, ordered=asset.is_ordered, float_digits=asset.float_digits
+        )
     except UnhashableError:
         return None
 
