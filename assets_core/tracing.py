@@ -378,11 +378,19 @@ def _only_told() -> bool:
     return seen
 
 
+_LOOKING_FOR_PACKAGES = (
+    *("importlib._bootstrap", "_frozen_importlib", "importlib.metadata"),
+    *("importlib_metadata", "pkg_resources"),
+)
+"""What lists the folders of the import path to find what is installed."""
+
+
 def _listed(arguments: tuple[Any, ...]) -> None:
     path = _path(arguments[0] if arguments[0] is not None else ".")
     if path and _may_count(path):
         frame = sys._getframe(2)
-        if not frame.f_code.co_filename.startswith("<frozen importlib"):
+        module = str(frame.f_globals.get("__name__", ""))
+        if not module.startswith(_LOOKING_FOR_PACKAGES):
             for trace in _targets():
                 trace.lists(path)
 

@@ -280,6 +280,10 @@ NOT_COUNTED = {
         "@asset\ndef a() -> pa.Table:\n    (HERE / 'own.txt').write_text('x')\n"
         "    return pa.table({'v': [(HERE / 'own.txt').read_text()]})\n"
     ),
+    "the folders of the import path, looked through for packages": (
+        "import importlib.metadata as m\n@asset\ndef a() -> pa.Table:\n"
+        "    return pa.table({'v': [len(list(m.distributions())) > 0]})\n"
+    ),
     "what lies elsewhere": (
         "import json\n@asset\ndef a() -> pa.Table:\n"
         "    return pa.table({'v': [len(open(json.__file__).read())]})\n"
