@@ -13,6 +13,9 @@ import pytest
 
 from assets_core import Project
 
+# Each builds and plans in processes of its own.
+pytestmark = pytest.mark.slow
+
 HEAD = """
 import pyarrow as pa
 from pathlib import Path
