@@ -523,6 +523,8 @@ def is_nothing(value: Any) -> bool:
         return True
     if isinstance(value, list | tuple):
         return all(map(is_nothing, value))
+    if hasattr(value, "collect_schema"):  # polars; one that is lazy has its columns for asking
+        return False
     names = getattr(getattr(value, "schema", None), "names", None)
     return isinstance(names, list) and not names and not getattr(value, "num_rows", 0)
 

@@ -443,7 +443,7 @@ class IOManagerContract:
 
     def test_what_is_concealed_leaves_the_view_and_comes_back(self, manager: IOManager) -> None:
         if not isinstance(manager, ConcealingIOManager):
-            pytest.skip("only a store with an outside view conceals")
+            return  # a store without an outside view has nothing to conceal
         mine, other = publish(manager, target(), rows(1)), publish(manager, target("o"), rows(7))
         where = target()
         for _ in range(2):

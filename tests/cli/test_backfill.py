@@ -167,7 +167,7 @@ def test_failures_are_retried_alone(shop: Path, assets: Command) -> None:
     ("words", "told"),
     [
         (("show",), "takes the id of one backfill"),
-        (("show", "b0"), "There is no backfill 'b0'"),
+        (("show", "bnone"), "There is no backfill 'bnone'"),
         (("pause", "latest"), "is done; there is nothing to stop"),
         (("list", "latest"), "assets backfill show latest"),
         (("pause", "latest", "--dry-run"), "takes no --dry-run"),
