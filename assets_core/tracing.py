@@ -55,13 +55,27 @@ class Watch:
     apart: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
 
+    _below: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    _not_below: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    _even_below: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Asked of every file that is opened while a step runs.
+        for name, folders in (
+            ("_below", self.roots),
+            ("_not_below", self.apart),
+            ("_even_below", self.more),
+        ):
+            object.__setattr__(self, name, tuple(one.rstrip(os.sep) + os.sep for one in folders))
+
     def counts(self, path: str) -> bool:
         """Whether a file or folder (an absolute path) is part of the project's code."""
+        within = path + os.sep
         return (
-            any(path == root or path.startswith(root + os.sep) for root in self.roots)
-            and not any(path == one or path.startswith(one + os.sep) for one in self.apart)
+            within.startswith(self._below)
+            and not within.startswith(self._not_below)
             and "__pycache__" not in path
-            and ("-packages" not in path or any(_holds(one, path) for one in self.more))
+            and ("-packages" not in path or within.startswith(self._even_below))
             and not path.endswith((".pyc", ".pyo"))
         )
 
@@ -347,6 +361,8 @@ def _path(given: Any) -> str:
 
 def _opened(arguments: tuple[Any, ...]) -> None:
     given, _, flags = arguments
+    if not _traces() and not getattr(_local, "loads", False):
+        return
     path = _path(given)
     if not path or not _may_count(path):
         return
@@ -360,8 +376,10 @@ def _opened(arguments: tuple[Any, ...]) -> None:
 
 def _may_count(path: str) -> bool:
     """A first look, for the many files that are none of the project's."""
-    watches = [trace.watch for trace in _open] or [_import_watch]
-    return any(watch.counts(path) for watch in watches)
+    for trace in _open:
+        if trace.watch.counts(path):
+            return True
+    return bool(_loading) and _import_watch.counts(path)
 
 
 def _only_told() -> bool:
