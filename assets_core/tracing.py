@@ -356,6 +356,8 @@ def _path(given: Any) -> str:
         given = os.fspath(given)
     if not isinstance(given, str) or not given:
         return ""
+    if given[0] == os.sep and "/." not in given and "//" not in given:
+        return given  # as most are that are opened a thousand times
     return os.path.abspath(given)  # noqa: PTH100  # in the hook, each call counts
 
 
@@ -404,6 +406,8 @@ _LOOKING_FOR_PACKAGES = (
 
 
 def _listed(arguments: tuple[Any, ...]) -> None:
+    if not _traces() and not getattr(_local, "loads", False):
+        return
     path = _path(arguments[0] if arguments[0] is not None else ".")
     if path and _may_count(path):
         frame = sys._getframe(2)
@@ -414,10 +418,12 @@ def _listed(arguments: tuple[Any, ...]) -> None:
 
 
 def _made(arguments: tuple[Any, ...]) -> None:
-    for given in arguments[:2]:
+    traces = _traces()
+    for given in arguments[:2] if traces else ():
         path = _path(given)
-        for trace in _traces() if path else ():
-            trace.makes(path)
+        if path and _may_count(path):
+            for trace in traces:
+                trace.makes(path)
 
 
 def _imported(arguments: tuple[Any, ...]) -> None:
