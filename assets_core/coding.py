@@ -37,6 +37,7 @@ def code_versions(
         own_folders=contents.watch.more,
         resources=resources,
         secret=contents.secret,
+        named_file=contents.named_file,
     )
     own = {name: config.get(graph.op_of[name].name) for name in graph.assets}
     return {

@@ -98,6 +98,15 @@ class Contents:
         # A module that is loaded holds what it read then: that counts, not what is there now.
         return [one for one in self.of(trace, settled=True) if one[0] != "module"]
 
+    def named_file(self, path: str) -> tuple[str, str] | None:
+        """Name and digest of a file that counts and is there; None for any other path."""
+        path = os.path.normpath(path)
+        if not self.watch.counts(path) or not os.path.isfile(path):  # noqa: PTH113  # a text
+            return None
+        if path.endswith(".py"):  # code counts by what is reached of it
+            return None
+        return self.name(path), self.file(path)
+
     @property
     def secret(self) -> bytes:
         """The key that digests of secrets are made with."""

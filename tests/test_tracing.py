@@ -394,3 +394,21 @@ def test_a_resource_counts_for_whoever_uses_it(
     out = sandbox.run("plan")
     assert "1 must run" in out
     assert "resource db" in out
+
+
+NAMED = {
+    "by native code": "import duckdb\ndef read():\n"
+    "    return duckdb.read_csv(HERE / 'p.csv').fetchall()",
+    "by a library": "import pyarrow.csv as c\ndef read(): return c.read_csv(HERE / 'p.csv')",
+    "relative to the root": "import duckdb\ndef read():\n"
+    "    return duckdb.read_csv('definitions/p.csv').fetchall()",
+}
+
+
+@pytest.mark.parametrize("way", NAMED)
+def test_a_file_that_code_names_counts_whoever_reads_it(sandbox: Sandbox, way: str) -> None:
+    sandbox.write(NAMED[way] + ASSET, p__csv="n\n1\n")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("p.csv", "n\n22\n")
+    assert "file definitions/p.csv" in sandbox.run("plan")

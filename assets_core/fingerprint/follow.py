@@ -71,6 +71,9 @@ class Item:
 ReadAtImport = Callable[[str], list[tuple[str, str, str]]]
 """Module → kind, name and digest of each thing that it read while it was imported."""
 
+NamedFile = Callable[[str], tuple[str, str] | None]
+"""Absolute path → name and digest of a file that counts as the project's code; None for others."""
+
 Link = tuple[str, Item | str, tuple[object, ...]]
 """Name as written; what it stands for, an item or opaque text; what counts of how it is used."""
 
@@ -127,9 +130,11 @@ class Follower:
         read_at_import: ReadAtImport | None = None,
         resources: Mapping[str, Any] | None = None,
         secret: bytes = b"",
+        named_file: NamedFile | None = None,
     ) -> None:
         self.own = own
         self._read_at_import = read_at_import
+        self._named_file = named_file
         self._resources = dict(resources or {})
         self._secret = secret
         self.files = Files()
@@ -250,9 +255,25 @@ class Follower:
                 self._dynamic(name, scope, into)
         if unit.queries:
             self._bind_query(unit, scope, into)
+        for text in unit.files:
+            self._bind_named(text, scope, into)
         if unit.resources is not None and self._resources:
             wanted = [n for n in self._resources if not unit.resources or n in unit.resources]
             into.links += [self._resource(name) for name in wanted]
+
+    def _bind_named(self, text: str, scope: _Scope, into: Component) -> None:
+        """A text that names a file beside the module, or in the project: whoever says its name may
+        read it, by native code, too."""
+        module = str(scope.module.get("__file__") or "")
+        folders = dict.fromkeys([*([str(Path(module).parent)] if module else []), *self.own.roots])
+        told = self._named_file
+        if told is None:
+            return
+        for folder in folders:
+            found = told(f"{folder}/{text}")
+            if found is not None:
+                item = self.item("file", found[0], ("read", "file", found[0]), found[1])
+                into.links.append((text, item, ("file", found[0])))
 
     def _resource(self, name: str) -> Link:
         return (name, self.item("resource", name, ("resource", name), self._resources[name]), ())

@@ -433,7 +433,7 @@ def _read(filename: str) -> str:
 # The cache on disk
 
 _CACHE = "code.json"
-_FORM = f"6 {sys.implementation.cache_tag} {sys.flags.optimize}"
+_FORM = f"7 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()
 _used: set[str] = set()
@@ -486,6 +486,7 @@ def _rows(source: Source | list[Any]) -> list[Any]:
                 list(unit.dynamic),
                 unit.sees_names,
                 unit.queries,
+                list(unit.files),
                 unit.resources,
                 list(unit.words),
                 [number(one) for one in unit.decorators],
@@ -551,6 +552,7 @@ class _Units:
         dynamic: list[str],
         sees_names: bool,
         queries: bool,
+        files: list[str],
         resources: list[str] | None,
         words: list[str],
         decorators: list[int],
@@ -568,6 +570,7 @@ class _Units:
             dynamic=tuple(dynamic),
             sees_names=sees_names,
             queries=queries,
+            files=tuple(files),
             resources=None if resources is None else tuple(resources),
             words=tuple(words),
             decorators=tuple(self[i] for i in decorators),

@@ -56,6 +56,7 @@ _LOGGING = frozenset(
     {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "trace"}
 )
 _WORD = re.compile(r"[^\W\d]\w*")
+_FILE = re.compile(r"[\w./ -]{1,200}\.\w{1,10}")
 
 
 class Use(NamedTuple):
@@ -77,11 +78,11 @@ class Unit:
     each. ``texts`` are digests of log messages, with what is called to log them.
     ``dynamic`` names what reaches code by computed names. ``sees_names``: the full form is needed.
     ``queries``: it may read variables by the names in a text; ``words`` are those of its texts.
-    ``resources`` are the names that it looks up in something's ``.resources`` (empty: any; None: it
-    does not). ``acts`` are the outside names on which its statements act without binding a name:
-    ``x.seed(1)``, ``x.prec = 5``. ``notes`` holds the annotations of a function's parameters,
-    ``returns`` that of its result, ``methods`` the names of the functions in a class's body, which
-    are units of their own.
+    ``files`` are its texts that look like names of files. ``resources`` are the names that it looks
+    up in something's ``.resources`` (empty: any; None: it does not). ``acts`` are the outside names
+    on which its statements act without binding a name: ``x.seed(1)``, ``x.prec = 5``. ``notes``
+    holds the annotations of a function's parameters, ``returns`` that of its result, ``methods``
+    the names of the functions in a class's body, which are units of their own.
     """
 
     lean: bytes
@@ -91,6 +92,7 @@ class Unit:
     dynamic: tuple[str, ...] = ()
     sees_names: bool = False
     queries: bool = False
+    files: tuple[str, ...] = ()
     resources: tuple[str, ...] | None = None
     words: tuple[str, ...] = ()
     decorators: tuple[Unit, ...] = ()
@@ -249,6 +251,7 @@ class _About:
     loaded: frozenset[str]
     words: frozenset[str]
     resources: tuple[str, ...] | None
+    files: tuple[str, ...]
 
     @classmethod
     def of(cls, nodes: Sequence[ast.AST]) -> _About:
@@ -256,6 +259,7 @@ class _About:
         loaded: set[str] = set()
         valued: set[str] = set()
         words: set[str] = set()
+        files: dict[str, None] = {}
         own_frame = False
         for node in _walk(nodes):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
@@ -269,10 +273,13 @@ class _About:
                 own_frame |= node.attr in QUERYING
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words.update(_WORD.findall(node.value))
+                if _FILE.fullmatch(node.value):
+                    files[node.value] = None
         # A text may name a variable for whoever looks into this frame.
         pinned = None if own_frame else frozenset(words)
         every = frozenset(words)
-        return cls(pinned, frozenset(valued), frozenset(loaded), every, _resources(nodes))
+        about = (frozenset(valued), frozenset(loaded), every)
+        return cls(pinned, *about, _resources(nodes), tuple(files))
 
 
 def _resources(nodes: Sequence[ast.AST]) -> tuple[str, ...] | None:
@@ -698,6 +705,7 @@ def _unit(
         sees_names=lean.sees_names,
         acts=tuple(lean.acts),
         queries=lean.queries,
+        files=about.files,
         resources=about.resources,
         words=tuple(sorted(about.words)) if lean.queries else (),
         name=name,

@@ -15,6 +15,7 @@ from assets_core.fingerprint.follow import (
     Component,
     Follower,
     Item,
+    NamedFile,
     ReadAtImport,
 )
 from assets_core.fingerprint.owning import Own, dotted, is_ours, module_name
@@ -126,12 +127,14 @@ class Fingerprints:
         read_at_import: ReadAtImport | None = None,
         resources: Mapping[str, Any] | None = None,
         secret: bytes = b"",
+        named_file: NamedFile | None = None,
     ) -> None:
         """``own_folders`` hold code of the project wherever they lie. ``read_at_import`` gives what
         a module read while it was imported; ``resources`` are what ``context.resources`` holds,
-        with their secrets digested by the key ``secret``."""
+        with their secrets digested by the key ``secret``. ``named_file`` tells of a file whether it
+        counts, and by which digest."""
         roots = tuple(str(Path(root).resolve()) for root in project_roots)
-        self._about = (read_at_import, dict(resources or {}), secret)
+        self._about = (read_at_import, dict(resources or {}), secret, named_file)
         self._sessions = {"": self._session(Own(roots, tuple(own_folders)))}
 
     def _session(self, own: Own) -> _Session:
