@@ -73,7 +73,7 @@ _REASONS = {
     "closure": "held by a function that is reached",
     "default": "default of a parameter",
     "effect": "statement of a module that acts on a library",
-    "module": "whole module: something in it can't be told apart",
+    "module": "as a whole: something in it has no form of its own",
     "resource": "context.resources",
 }
 

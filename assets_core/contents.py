@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -58,9 +56,9 @@ class Contents:
     def _now(self, kind: str, name: str) -> str:
         if kind == "variable":
             return self.variable(variable_now(name))
-        if kind == "module":
-            return self._module(name)
         path = self._place(name)
+        if kind == "module":
+            return self._module(path)
         if kind == "folder":
             return _short(json.dumps(names_in(path, self.watch)).encode())
         return self.file(path)
@@ -73,21 +71,16 @@ class Contents:
         return path
 
     def _place(self, name: str) -> str:
-        if os.path.isabs(name):  # noqa: PTH117  # a text
+        if name.startswith(os.sep):
             return name
         places = [f"{root}{os.sep}{name}" for root in (self._root, *self.watch.roots)]
         return next((place for place in places if os.path.lexists(place)), places[0])
 
-    def _module(self, name: str) -> str:
-        """What a module of the project says; `ABSENT` for any other."""
+    def _module(self, path: str) -> str:
+        """What a module says, without its comments and layout; `ABSENT` where there is none."""
         from assets_core.fingerprint.sources import Files
 
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is None and name not in sys.modules:
-            with contextlib.suppress(ImportError, ValueError, AttributeError):
-                spec = importlib.util.find_spec(name)
-                file = spec.origin if spec is not None else None
-        source = Files().of(file) if file and self.watch.counts(file) else None
+        source = Files().of(path) if Path(path).is_file() else None
         return source.whole.lean.hex()[: 2 * _BYTES] if source is not None else ABSENT
 
     def read_at_import(self, module: str) -> list[tuple[str, str, str]]:
@@ -101,9 +94,8 @@ class Contents:
     def named_file(self, path: str) -> tuple[str, str] | None:
         """Name and digest of a file that counts and is there; None for any other path."""
         path = os.path.normpath(path)
-        if not self.watch.counts(path) or not os.path.isfile(path):  # noqa: PTH113  # a text
-            return None
-        if path.endswith(".py"):  # code counts by what is reached of it
+        # Code counts by what is reached of it.
+        if path.endswith(".py") or not self.watch.counts(path) or not Path(path).is_file():
             return None
         return self.name(path), self.file(path)
 
@@ -123,17 +115,15 @@ class Contents:
         for path, stamp in trace.files.items():
             if not self.watch.counts(path):
                 continue
-            if path in trace.folders or os.path.isdir(path):  # noqa: PTH112  # a text
+            if path in trace.folders or Path(path).is_dir():
                 continue
             digest = self.file(path)
-            if stamp_of(path) != stamp:
-                digest = f"changed {stamp if settled else secrets.token_hex(8)}"
-            yield "file", self.name(path), digest
+            yield "file", self.name(path), _then(digest, path, stamp, settled=settled)
         for path, names in trace.folders.items():
             yield "folder", self.name(path), _short(json.dumps(names).encode())
-        for name in trace.modules:
-            if (digest := self._module(name)) != ABSENT:
-                yield "module", name, digest
+        for path, stamp in trace.modules.items():
+            digest = self._module(path)
+            yield "module", self.name(path), _then(digest, path, stamp, settled=settled)
         for name, value in trace.variables.items():
             yield "variable", name, self.variable(value)
 
@@ -148,7 +138,7 @@ class Contents:
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            with open(path, "rb") as file:  # noqa: PTH123  # a text
+            with Path(path).open("rb") as file:
                 digest = hashlib.file_digest(file, lambda: blake2b(digest_size=_BYTES)).hexdigest()
         except OSError as error:
             return f"unreadable: {error.strerror}"
@@ -209,6 +199,13 @@ class Contents:
             fresh.replace(self._folder / _CACHE)
 
 
+def _then(digest: str, path: str, stamp: Stamp, *, settled: bool) -> str:
+    """A file's digest, if it is still what it was when it was opened."""
+    if stamp_of(path) == stamp:
+        return digest
+    return f"changed {stamp if settled else secrets.token_hex(8)}"
+
+
 def _short(content: bytes) -> str:
     return blake2b(content, digest_size=_BYTES).hexdigest()
 
@@ -232,7 +229,7 @@ def declared(
 
 def _matching(root: Path, pattern: str) -> list[Path]:
     """The files of a path, of a folder (all below it), or of a pattern; one that is not there."""
-    full = Path(os.path.abspath(root / pattern))  # noqa: PTH100  # links stay as they are
+    full = root / pattern
     if full.is_dir():
         return sorted(path for path in full.rglob("*") if path.is_file())
     if any(sign in pattern for sign in "*?["):

@@ -19,7 +19,7 @@ from assets_core.asset import Asset, Definitions, Location, MultiAsset, declared
 from assets_core.deferring import Collected, as_definition, collecting
 from assets_core.errors import AssetsError, DefinitionError, UsageError
 from assets_core.sql import known_tables, remember_tables
-from assets_core.tracing import Watch, apart_from, code_roots, loading
+from assets_core.tracing import Watch, apart_from, code_roots, forget_reads, loading
 
 
 def load_definitions(module: str, root: Path) -> Definitions:
@@ -140,6 +140,7 @@ def _unload(names: Iterable[str], root: Path) -> None:
         if file.resolve().is_relative_to(root.resolve()) and not installed:
             del sys.modules[name]
             forget(name)
+            forget_reads(name)
 
 
 def _dotted(module: str, root: Path) -> str:
@@ -166,6 +167,8 @@ def _not_found(module: str, root: Path) -> UsageError:
 
 
 def _import_one(name: str, module: str, root: Path) -> ModuleType:
+    if name not in sys.modules:
+        forget_reads(name)
     try:
         found = importlib.import_module(name)
     except AssetsError as error:

@@ -108,6 +108,20 @@ def with_reads(code: Code, reads: Sequence[tuple[str, str, str]]) -> Code:
     return Code(f"{code.hex}+{content}", {**code.parts, **parts})
 
 
+def as_reads(parts: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Kind, name and digest of the traced among some parts.
+
+    >>> as_reads({"function a": "1", "traced file q.sql": "12"})
+    [('file', 'q.sql', '12')]
+    """
+    found = []
+    for part, digest in parts.items():
+        if part.startswith(TRACED):
+            kind, _, name = part.removeprefix(TRACED).partition(" ")
+            found.append((kind, name, digest))
+    return found
+
+
 MaterializationKind = Literal[
     "built", "unchanged", "observed", "accepted", "recovered", "withdrawn"
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def _module(name: str, folder: Path) -> Path | None:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         spec = None
-    if spec is not None and spec.origin and os.path.isfile(spec.origin):  # noqa: PTH113  # a text
+    if spec is not None and spec.origin and Path(spec.origin).is_file():
         return Path(spec.origin)
     return next(_files(name, [folder]), None)
 

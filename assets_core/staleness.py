@@ -25,6 +25,7 @@ from assets_core.records import (
     Materialization,
     Measured,
     Version,
+    as_reads,
     withdrawn_for,
 )
 
@@ -287,12 +288,8 @@ class Facts:
         where that can't be told."""
         if self.recall is None or self.contents is None:
             return {}
-        found = {}
-        for name in self.recall.code_parts(recorded):
-            if name.startswith(TRACED):
-                kind, _, what = name.removeprefix(TRACED).partition(" ")
-                found[name] = self.contents(kind, what)
-        return found
+        reads = as_reads(self.recall.code_parts(recorded))
+        return {f"{TRACED}{kind} {name}": self.contents(kind, name) for kind, name, _ in reads}
 
     def of_current_code(self, asset: str, hex_version: str) -> np.ndarray:
         """Which partitions were built by this code version, bool; see `is_current`."""
@@ -898,8 +895,11 @@ def only_upgraded(
     """Which of these were built by code that was fingerprinted in an older form, bool."""
     codes = facts.assets[asset].code[ordinals]
     found = np.zeros(len(ordinals), bool)
-    for code in np.unique(codes).tolist() if facts.recall is not None else ():
-        known = facts.recall.code_parts(facts.codes.get(code, ""))  # type: ignore[union-attr]  # asked above
+    recall = facts.recall
+    if recall is None:
+        return found
+    for code in np.unique(codes).tolist():
+        known = recall.code_parts(facts.codes.get(code, ""))
         if _is_of_another_form(known, parts):
             found |= codes == code
     return found

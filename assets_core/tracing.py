@@ -12,11 +12,11 @@ in it, and, where a module is being imported, to that module.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shlex
 import sys
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
+
+from assets_core.fingerprint.owning import is_among_packages, is_installed
 
 Kind = Literal["file", "folder", "module", "variable"]
 Stamp = tuple[int, int, int] | None
@@ -34,11 +36,6 @@ _READING_SETTINGS = frozenset(
 )
 """Libraries that read variables on behalf of whoever calls them."""
 
-_STANDARD = tuple(
-    os.path.realpath(path) + os.sep
-    for name in ("stdlib", "platstdlib")
-    if (path := sysconfig.get_path(name))
-)
 _TELLING = frozenset({"linecache", "tokenize", "traceback", "warnings", "logging", "codecs"})
 """Modules that read source only to show it in a warning or a traceback."""
 
@@ -59,6 +56,10 @@ class Watch:
     _not_below: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
     _even_below: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
 
+    def is_given(self, path: str) -> bool:
+        """Whether a path lies in a root that was given by name."""
+        return path.startswith(self._even_below)
+
     def __post_init__(self) -> None:
         # Asked of every file that is opened while a step runs.
         for name, folders in (
@@ -75,7 +76,7 @@ class Watch:
             within.startswith(self._below)
             and not within.startswith(self._not_below)
             and "__pycache__" not in path
-            and ("-packages" not in path or within.startswith(self._even_below))
+            and (not is_among_packages(within) or within.startswith(self._even_below))
             and not path.endswith((".pyc", ".pyo"))
         )
 
@@ -89,8 +90,8 @@ def code_roots(root: Path, more: Sequence[str | Path] = ()) -> tuple[str, ...]:
     ours = os.path.realpath(Path(__file__).parent.parent)
     for entry in sys.path:
         path = os.path.realpath(entry or ".")
-        installed = path.startswith((*interpreter, *_STANDARD)) or "-packages" in path
-        if os.path.isdir(path) and not installed and path != ours and not _holds(path, temporary):  # noqa: PTH112  # asked at each start
+        installed = path.startswith(interpreter) or is_installed(f"{path}{os.sep}")
+        if not installed and path != ours and not _holds(path, temporary) and Path(path).is_dir():
             given.append(path)
     return tuple(dict.fromkeys(given))
 
@@ -111,8 +112,8 @@ def apart_from(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
 class Trace:
     """What was read while it was open.
 
-    ``files`` by path with their stamps when they were first opened, ``folders`` by path with what
-    was in them, ``modules`` imported, ``variables`` by name with their values then.
+    ``files`` and ``modules`` that were imported by path with their stamps when they were first
+    opened, ``folders`` by path with what was in them, ``variables`` by name with their values then.
     ``environment``: all variables were read at once. ``given`` are paths that the code was handed.
     """
 
@@ -120,7 +121,7 @@ class Trace:
     given: tuple[str, ...] = ()
     files: dict[str, Stamp] = field(default_factory=dict)
     folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    modules: dict[str, None] = field(default_factory=dict)
+    modules: dict[str, Stamp] = field(default_factory=dict)
     variables: dict[str, str | None] = field(default_factory=dict)
     environment: bool = False
     is_open: bool = True
@@ -150,11 +151,11 @@ class Trace:
             self.variables[name] = _plain_environment().get(name)
             self._tell("variable", name)
 
-    def module(self, name: str) -> None:
-        """Note a module that is imported."""
-        if name not in self.modules:
-            self.modules[name] = None
-            self._tell("module", name)
+    def imports(self, path: str) -> None:
+        """Note the source of a module that is imported."""
+        if path not in self.modules and self._counts(path):
+            self.modules[path] = stamp_of(path)
+            self._tell("module", path)
 
     def _counts(self, path: str) -> bool:
         return (
@@ -173,16 +174,16 @@ class Trace:
 
     def gather(self) -> None:
         """Take in what forks noted."""
-        if not self._spool or not os.path.exists(self._spool):  # noqa: PTH110  # a temporary file
+        if not self._spool:
             return
-        lines = Path(self._spool).read_text(encoding="utf-8").splitlines()
-        os.unlink(self._spool)  # noqa: PTH108  # a temporary file
-        self._spool = ""
+        spool, self._spool = Path(self._spool), ""
+        lines = spool.read_text(encoding="utf-8").splitlines()
+        spool.unlink()
         take: dict[str, Callable[[str], None]] = {
             "file": self.reads,
             "folder": self.lists,
             "variable": self.variable,
-            "module": self.module,
+            "module": self.imports,
         }
         for line in lines:
             kind, name = json.loads(line)
@@ -207,7 +208,7 @@ def stamp_of(path: str) -> Stamp:
 def names_in(path: str, watch: Watch) -> tuple[str, ...]:
     """The names in a folder that count, in order; none where there is no folder."""
     try:
-        names = os.listdir(path)  # noqa: PTH208  # names alone
+        names = [one.name for one in Path(path).iterdir()]
     except (OSError, ValueError):
         return ()
     whole = ((name, f"{path}{os.sep}{name}") for name in names if not name.startswith("."))
@@ -247,6 +248,17 @@ def tracing(watch: Watch, given: Sequence[str] = ()) -> Iterator[Trace]:
 
 
 @contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Do something of our own in a thread that is traced."""
+    before = getattr(_local, "busy", False)
+    _local.busy = True
+    try:
+        yield
+    finally:
+        _local.busy = before
+
+
+@contextlib.contextmanager
 def loading(watch: Watch) -> Iterator[None]:
     """Trace what modules read while they are imported in this thread; see `read_at_import`."""
     global _loading, _import_watch
@@ -270,8 +282,8 @@ def read_at_import(module: str) -> Trace | None:
     return _at_import.get(module)
 
 
-def forget(module: str) -> None:
-    """A module is about to be imported anew."""
+def forget_reads(module: str) -> None:
+    """A module is about to be imported anew: what it read before does not count."""
     _at_import.pop(module, None)
 
 
@@ -324,7 +336,7 @@ def _is_own(frame: FrameType) -> bool:
     if top == "__main__" or path.startswith("<ipython"):
         return True
     # Compiled code tells a path of its own, relative to where it was compiled.
-    return os.path.isabs(path) and not path.startswith(_STANDARD) and "-packages" not in path  # noqa: PTH117  # a text
+    return path.startswith(os.sep) and (_import_watch.is_given(path) or not is_installed(path))
 
 
 def _top(frame: FrameType) -> str:
@@ -366,14 +378,34 @@ def _opened(arguments: tuple[Any, ...]) -> None:
     if not _traces() and not getattr(_local, "loads", False):
         return
     path = _path(given)
-    if not path or not _may_count(path):
+    if not path:
         return
-    if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+    if path.endswith(".pyc"):
+        if not flags & _WRITING:
+            _loaded(path)
+    elif not _may_count(path):
+        return
+    elif flags & _WRITING:
         for trace in _traces():
             trace.makes(path)
+    elif sys._getframe(2).f_code.co_filename.startswith("<frozen importlib"):
+        for trace in _traces():
+            trace.imports(path)
     elif not _only_told():
         for trace in _targets():
             trace.reads(path)
+
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+def _loaded(bytecode: str) -> None:
+    """A module that is loaded from its bytecode: its source counts."""
+    with contextlib.suppress(ValueError, NotImplementedError):  # of no source, or of another Python
+        source = importlib.util.source_from_cache(bytecode)
+        if _may_count(source):
+            for trace in _traces():
+                trace.imports(source)
 
 
 def _may_count(path: str) -> bool:
@@ -385,12 +417,10 @@ def _may_count(path: str) -> bool:
 
 
 def _only_told() -> bool:
-    """Whether a file is read by the import system, or to show its lines in a warning."""
+    """Whether a file is read only to show its lines in a warning or a traceback."""
     frame: FrameType | None = sys._getframe(3)
     seen = False
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
         if _top(frame) not in _TELLING:
             return seen
         seen = seen or _top(frame) in ("traceback", "warnings", "logging")
@@ -424,14 +454,6 @@ def _made(arguments: tuple[Any, ...]) -> None:
         if path and _may_count(path):
             for trace in traces:
                 trace.makes(path)
-
-
-def _imported(arguments: tuple[Any, ...]) -> None:
-    name = str(arguments[0])
-    top = name.partition(".")[0]
-    if top not in sys.stdlib_module_names and top not in ("assets_core", "io_managers"):
-        for trace in _traces():
-            trace.module(name)
 
 
 def _started(arguments: tuple[Any, ...]) -> None:
@@ -482,7 +504,6 @@ _EVENTS: dict[str, Callable[[tuple[Any, ...]], None]] = {
     "os.remove": _made,
     "os.rename": _made,
     "sqlite3.connect": lambda arguments: _opened((arguments[0], None, 0)),
-    "import": _imported,
     "subprocess.Popen": _started,
     "os.system": _started,
     "os.exec": _started,
@@ -555,11 +576,8 @@ def _plain_environment() -> dict[str, str]:
 
 def variable_now(name: str) -> str | None:
     """The value of a variable, without anybody hearing of it."""
-    _local.busy, before = True, getattr(_local, "busy", False)
-    try:
+    with unheard():
         return os.environ.get(name)
-    finally:
-        _local.busy = before
 
 
 def _install() -> None:

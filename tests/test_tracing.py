@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from assets_core import Project
+from assets_core.asset import forget
 
 # Each builds and plans in processes of its own.
 pytestmark = pytest.mark.slow
@@ -348,6 +351,172 @@ def test_code_roots_count_even_among_packages(sandbox: Sandbox) -> None:
     assert sandbox.fresh
 
 
+def test_a_folder_that_only_sounds_like_packages_is_the_projects_own(tmp_path: Path) -> None:
+    root = tmp_path / "my-packages" / "shop"
+    root.mkdir(parents=True)
+    sandbox = Sandbox(root)
+    sandbox.write(READS["a file"] + ASSET, q__sql="one")
+    sandbox.build()
+    sandbox.put("q.sql", "two")
+    assert not sandbox.fresh
+
+
+def test_an_editable_install_is_the_projects_own(sandbox: Sandbox, tmp_path: Path) -> None:
+    site, source = tmp_path / "site-packages", tmp_path / "elsewhere" / "src"
+    source.mkdir(parents=True)
+    site.mkdir()
+    (site / "__editable__.common_y.pth").write_text(f"{source}\n")
+    starter = f"import site; site.addsitedir({str(site)!r})\n"
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(starter)
+    sandbox.environment["PYTHONPATH"] = str(tmp_path / "start")
+    sandbox.write("from common_y import read\n" + ASSET)
+    (source / "common_y.py").write_text("def read(): return 1\n")
+    sandbox.build()
+    assert sandbox.fresh
+    (source / "common_y.py").write_text("def read(): return 22\n")
+    assert not sandbox.fresh
+
+
+def test_a_python_script_counts_with_what_it_imports(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "import subprocess, sys\n"
+        "JOB = str(HERE.parent / 'jobs' / 'job.py')\n"
+        "def read(): return subprocess.check_output([sys.executable, JOB])\n" + ASSET
+    )
+    sandbox.put("../jobs/job.py", "import jobhelp\nprint(jobhelp.value())\n")
+    sandbox.put("../jobs/jobhelp.py", "def value(): return 1\n")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("../jobs/jobhelp.py", "def value(): return 22\n")
+    assert "jobhelp.py" in sandbox.run("plan")
+
+
+def test_a_module_that_is_found_by_a_computed_name_counts(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "import importlib, sys\nsys.path.insert(0, str(HERE.parent / 'plugins'))\n"
+        "def read(): return importlib.import_module('plug' + 'in_a').value()\n" + ASSET
+    )
+    sandbox.put("../plugins/plugin_a.py", "def value(): return 1\n")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("../plugins/plugin_a.py", "# a comment\ndef value(): return 1\n")
+    assert sandbox.fresh
+    sandbox.put("../plugins/plugin_a.py", "def value(): return 22\n")
+    assert "module plugins/plugin_a.py" in sandbox.run("plan")
+
+
+@pytest.mark.parametrize("bytecode", ["1", ""])
+def test_a_module_counts_whether_its_bytecode_was_kept(sandbox: Sandbox, bytecode: str) -> None:
+    sandbox.environment["PYTHONDONTWRITEBYTECODE"] = bytecode
+    sandbox.write(
+        "import importlib, sys\nsys.path.insert(0, str(HERE.parent / 'plugins'))\n"
+        "def read(): return importlib.import_module('plug' + 'in_a').value()\n" + ASSET
+    )
+    sandbox.put("../plugins/plugin_a.py", "def value(): return 1\n")
+    sandbox.build()
+    sandbox.build("--force")
+    sandbox.put("../plugins/plugin_a.py", "def value(): return 22\n")
+    assert not sandbox.fresh
+
+
+def test_what_a_module_read_before_it_was_loaded_anew_is_forgotten(
+    tmp_path: Path, clean_modules: None
+) -> None:
+    sandbox = Sandbox(tmp_path)
+
+    def code(names: list[str]) -> str:
+        sandbox.write(
+            "import decimal\n"
+            + "".join(
+                f"decimal.getcontext().prec = len((HERE / '{n}').read_text())\n" for n in names
+            )
+            + "def read(): return decimal.Decimal(1) / 3\n"
+            + ASSET
+        )
+        for name in [n for n in sys.modules if n.partition(".")[0] == "definitions"]:
+            del sys.modules[name]
+        forget("definitions")
+        with Project.from_module(root=tmp_path) as project:
+            return " ".join(project.codes["a"].parts)
+
+    sandbox.put("p.txt", "12345")
+    sandbox.put("o.txt", "1234")
+    assert "p.txt" in code(["p.txt", "o.txt"])
+    again = code(["o.txt"])
+    assert "o.txt" in again
+    assert "p.txt" not in again
+
+
+def test_what_is_accepted_goes_on_counting_by_what_it_read(sandbox: Sandbox) -> None:
+    sandbox.write(READS["a file"] + ASSET, q__sql="one")
+    sandbox.build()
+    sandbox.put("q.sql", "two")
+    sandbox.run("accept", "--yes")
+    assert sandbox.fresh
+    sandbox.put("q.sql", "three")
+    assert not sandbox.fresh
+
+
+@pytest.mark.parametrize("options", ["", "(batch=True, partitions=D, partition_column='day')"])
+def test_a_rebuilt_state_store_invents_no_freshness(sandbox: Sandbox, options: str) -> None:
+    sandbox.write(
+        "D = daily('2024-01-01', end='2024-01-03')\n"
+        f"@asset{options}\n"
+        "def a(partitions: Partitions) -> pa.Table:\n"
+        "    text = (HERE / ('q' + '.sql')).read_text()\n"
+        "    days = [p.key for p in partitions]\n"
+        "    return pa.table({'day': days, 'v': [text] * len(days)})\n"
+        "@asset\ndef plain() -> pa.Table: return pa.table({'v': [1]})\n",
+        q__sql="one",
+    )
+    sandbox.build()
+    shutil.rmtree(sandbox.root / ".assets")
+    sandbox.put("q.sql", "two")
+    sandbox.run("repair", "--rebuild")
+    out = sandbox.run("plan")
+    assert "a " in out
+    assert "plain" not in out
+
+
+@pytest.mark.parametrize("write", ["(HERE / 'out.csv').write_text", "open('out.csv', 'w').write"])
+def test_what_code_writes_by_name_does_not_make_it_stale(sandbox: Sandbox, write: str) -> None:
+    sandbox.write(
+        "import time\nimport pyarrow.csv as c\n@asset\ndef a() -> None:\n"
+        f"    {write}(str(time.time()))\n"
+        "    c.write_csv(pa.table({'n': [time.time()]}), HERE / 'native.csv')\n"
+    )
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.build("--force")
+    assert sandbox.fresh
+
+
+def test_a_warning_that_many_assets_share_is_told_once(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "import duckdb\nCON = duckdb.connect()\ndef read(): return CON is None\n"
+        + ASSET
+        + ASSET.replace("def a", "def b")
+    )
+    out = sandbox.run("plan")
+    assert out.count("has no plain form") == 1
+    assert "Code version of a, b: constant definitions.CON has no plain form" in out
+
+
+def test_everything_that_counts_is_shown(sandbox: Sandbox) -> None:
+    sandbox.write(
+        READS["a file"] + ASSET.replace("@asset", "@asset(reads_env=['RATE_X'])"), q__sql="one"
+    )
+    sandbox.build()
+    shown = json.loads(sandbox.run("show", "a", "--code", "--json"))
+    why = {(part["kind"], part["name"]): part["why"] for part in shown["parts"]}
+    assert why["function", "a"] == "makes the asset"
+    assert why["helper", "definitions.read"] == "reached by its code"
+    assert why["variable", "RATE_X"].startswith("declared")
+    assert why["file", "definitions/q.sql"] == "traced: a build read it"
+    assert "traced: a build read it" in sandbox.run("show", "a", "--code")
+
+
 EFFECTS = {
     "a file": (
         "import decimal\ndecimal.getcontext().prec = int((HERE / 'p.txt').read_text())\n"
@@ -412,3 +581,37 @@ def test_a_file_that_code_names_counts_whoever_reads_it(sandbox: Sandbox, way: s
     assert sandbox.fresh
     sandbox.put("p.csv", "n\n22\n")
     assert "file definitions/p.csv" in sandbox.run("plan")
+
+
+MADE = """
+import duckdb
+@asset
+def a(context: Context) -> pa.Table:
+    return context.resources['db'].sql('select v from t').to_arrow_table()
+@asset
+def b() -> pa.Table: return pa.table({'v': [1]})
+def connected(n):
+    con = duckdb.connect()
+    con.execute(f'create table t as select {n} v')
+    return con
+definitions = Definitions(resources={'db': @@})
+"""
+
+
+def test_a_resource_without_a_form_makes_its_module_count(sandbox: Sandbox) -> None:
+    sandbox.write(MADE.replace("@@", "connected(1)"))
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.write(MADE.replace("@@", "connected(2)"))
+    out = sandbox.run("plan")
+    assert "1 must run" in out
+    assert 'Resource(…, version="1")' in out
+
+
+def test_a_version_stands_for_a_resource(sandbox: Sandbox) -> None:
+    sandbox.write(MADE.replace("@@", "Resource(connected(1), version='1')"))
+    sandbox.build()
+    sandbox.write(MADE.replace("@@", "Resource(connected(2), version='1')"))
+    assert sandbox.fresh
+    sandbox.write(MADE.replace("@@", "Resource(connected(2), version='2')"))
+    assert "1 must run" in sandbox.run("plan")

@@ -94,7 +94,15 @@ _MOST_WARNINGS = 3
 
 def say_code_warnings(loaded: Project) -> None:
     """Tell what of the code could not be followed, so that a change there may go unseen."""
-    found = [f"{name}: {w}" for name, ws in loaded.code_warnings.items() for w in ws]
+    if not loaded.code_warnings:
+        return
+    from assets_core.observe.causes import names
+
+    told: dict[str, list[str]] = {}
+    for name, warnings in loaded.code_warnings.items():
+        for warning in warnings:
+            told.setdefault(warning, []).append(name)
+    found = [f"{names(assets)}: {warning}" for warning, assets in told.items()]
     screen = stderr()
     for text in found[:_MOST_WARNINGS]:
         screen.line(f"Code version of {text}", "yellow")

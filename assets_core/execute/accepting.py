@@ -15,7 +15,7 @@ from assets_core.execute.inputs import read_of
 from assets_core.execute.result import new_run_id, this_run
 from assets_core.graph import Op
 from assets_core.plan import Plan
-from assets_core.records import Materialization
+from assets_core.records import Code, Materialization, as_reads, with_reads
 from assets_core.staleness import CODE, WITHDRAWN, Digests, only_upgraded
 
 if TYPE_CHECKING:
@@ -86,16 +86,24 @@ def _recorded(project: Project, plan: Plan, *, upgraded: bool) -> list[Materiali
                 read_of(plan.facts, read, plan.wiring.edge(op, read), ordinal, total)
                 for read, total in zip(op.inputs, sums, strict=True)
             )
+            fact = known[space.key(ordinal)]
             facts.append(
                 replace(
-                    known[space.key(ordinal)],
-                    code=project.codes[asset],
+                    fact,
+                    code=_code_now(project, plan, fact),
                     input_digest=digest,
                     inputs=reads,
                     kind="accepted",
                 )
             )
     return facts
+
+
+def _code_now(project: Project, plan: Plan, fact: Materialization) -> Code:
+    """The code of now, with what the accepted build was seen to read as it is now: it is that
+    which is taken as right, and a later change of it must be noticed."""
+    reads = plan.facts.reads_now(fact.code.hex)
+    return with_reads(project.codes[fact.asset], as_reads(reads))
 
 
 def _accept_group(project: Project, plan: Plan, run_id: str, facts: list[Materialization]) -> None:

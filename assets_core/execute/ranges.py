@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from assets_core.asset import Asset
@@ -34,6 +34,7 @@ from assets_core.execute.step import (
     refuse_unkept,
     run_step,
     scan,
+    stamped,
     traced,
     users_errors,
 )
@@ -111,13 +112,15 @@ def run_range(runtime: Runtime, task: RangeTask) -> RangeOutcome:
             results = call(runtime, op, partitions, values, context)
             reach("execute.called")
             called = time.time_ns() // 1000
-            each = _make_all(runtime, task, partitions, results, context)
+            tasks = tuple(stamped(one, reads.so_far()) for one in task.tasks)
+            made = replace(task, tasks=tasks)
+            each = _make_all(runtime, made, partitions, results, context)
     metadata = plain_metadata(context.metadata)
     for outcome in each:
         if isinstance(outcome, Outcome):
             outcome.started, outcome.loaded, outcome.called = started, loaded, called
             outcome.metadata = metadata
-            outcome.traced = tuple(reads)
+            outcome.traced = reads.found
     return RangeOutcome(each)
 
 

@@ -12,8 +12,8 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,8 @@ from assets_core.faults import reach
 from assets_core.graph import Graph, Op
 from assets_core.hashing import UnhashableError
 from assets_core.partitions import Partition, Partitions
-from assets_core.records import CheckOutcome, Version
-from assets_core.tracing import tracing
+from assets_core.records import CheckOutcome, Code, Version, with_reads
+from assets_core.tracing import Trace, tracing, unheard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,31 +127,58 @@ def run_step(runtime: Runtime, task: Task) -> Outcome:
             results = call(runtime, op, Partitions((task.partition,)), values, context)
             reach("execute.called")
             outcome.called = time.time_ns() // 1000
-            _make_all(runtime, op, task, results, context, outcome)
-        outcome.traced = tuple(reads)
+            _make_all(runtime, op, stamped(task, reads.so_far()), results, context, outcome)
+        outcome.traced = reads.found
     outcome.metadata = plain_metadata(context.metadata)
     return outcome
 
 
+@dataclass(slots=True)
+class Reads:
+    """What a function was seen to read besides its inputs: kind, name and digest of each."""
+
+    found: tuple[tuple[str, str, str], ...] = ()
+    so_far: Callable[[], tuple[tuple[str, str, str], ...]] = tuple
+
+
 @contextlib.contextmanager
-def traced(
-    runtime: Runtime, op: Op, values: Mapping[str, Any]
-) -> Iterator[list[tuple[str, str, str]]]:
-    """Note what a function reads besides its inputs; the list is filled when it is done."""
-    found: list[tuple[str, str, str]] = []
+def traced(runtime: Runtime, op: Op, values: Mapping[str, Any]) -> Iterator[Reads]:
+    """Note what a function reads besides its inputs; all of it is found when it is done."""
+    reads, contents = Reads(), runtime.contents
     asset = runtime.graph.assets[op.name]
-    if runtime.contents is None or asset.kind == "sql" or asset.version is not None:
-        yield found
+    if contents is None or asset.kind == "sql" or asset.version is not None:
+        yield reads
         return
-    with tracing(runtime.contents.watch, handed_over(values)) as trace:
-        yield found
-    found += runtime.contents.of(trace)
+    with tracing(contents.watch, handed_over(values)) as trace:
+        reads.so_far = lambda: _told_so_far(contents, trace)
+        yield reads
+    reads.found = tuple(contents.of(trace))
     if trace.environment and not asset.reads_env and op.name not in _warned:
         _warned.add(op.name)
         logging.getLogger("assets_core").warning(
             "%s reads all environment variables at once; name those that matter with reads_env=.",
             op.name,
         )
+
+
+def _told_so_far(contents: Contents, trace: Trace) -> tuple[tuple[str, str, str], ...]:
+    with unheard():
+        return tuple(contents.of(trace))
+
+
+def stamped(task: Task, reads: Sequence[tuple[str, str, str]]) -> Task:
+    """The task, with what was read so far in the stamps that its data will carry: whoever rebuilds
+    a lost state store out of them must not take it for built by code alone."""
+    if not reads:
+        return task
+    targets = {
+        name: replace(
+            target,
+            stamp={**target.stamp, "code": with_reads(Code(target.stamp["code"]), reads).hex},
+        )
+        for name, target in task.targets.items()
+    }
+    return replace(task, targets=targets)
 
 
 _warned: set[str] = set()

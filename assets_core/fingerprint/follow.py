@@ -294,17 +294,26 @@ class Follower:
         try:
             into.content.append(reader.digest(item.value))
         except UnhashableError as error:
-            kind = type(item.value)
-            into.content.append(("type", dotted(kind)))
-            into.warnings.append(
-                f"resource {item.name} has no plain form ({error.message.rstrip('.')}): only its "
-                'type counts. Give its version: resources={"%s": Resource(…, version="1")}.'
-                % item.name
-            )
-            holder = sys.modules.get(kind.__module__)
-            if holder is not None and self.own.module(kind.__module__):
-                into.links.append(self._floor(kind.__module__))
+            self._resource_by_its_makers(item, error, into)
         into.links += found.links
+
+    def _resource_by_its_makers(self, item: Item, error: UnhashableError, into: Component) -> None:
+        """Count the modules of the project that hold a resource, and that of its class."""
+        kind = type(item.value)
+        into.content.append(("type", dotted(kind)))
+        makers = [
+            name
+            for name, module in sorted(sys.modules.items())
+            if self.own.module(name) and _holds_resource(module, item.value)
+        ]
+        if self.own.module(kind.__module__):
+            makers.append(kind.__module__)
+        into.links += [self._floor(name) for name in dict.fromkeys(makers)]
+        what = f"all of {', '.join(makers)} counts" if makers else "only its type counts"
+        into.warnings.append(
+            f"resource {item.name} has no plain form ({_without_form(error)}): {what}. Give its "
+            f'version: resources={{"{item.name}": Resource(…, version="1")}}.'
+        )
 
     def _bind_query(self, unit: Unit, scope: _Scope, into: Component) -> None:
         """A query may read variables of the module by the names in its text, wherever that comes
@@ -519,8 +528,8 @@ class Follower:
             into.warnings.append(f"{what} has no plain form; only its type counts.")
             return
         into.warnings.append(
-            f"{what} has no plain form ({error.message.rstrip('.')}): all of {holder.__name__} "
-            "counts, with what it imports. Make it of plain values, or inside the function."
+            f"{what} has no plain form ({_without_form(error)}): all of {holder.__name__} counts, "
+            "with what it imports. Make it of plain values, or inside the function."
         )
         into.links.append(self._floor(holder.__name__))
 
@@ -914,6 +923,22 @@ def _is_table(value: object) -> bool:
     kind = type(value)
     tables = ("__arrow_c_stream__", "__dataframe__", "to_arrow_table")
     return kind.__module__ != "builtins" and any(hasattr(kind, name) for name in tables)
+
+
+def _without_form(error: UnhashableError) -> str:
+    """What it is that has no canonical form, in few words."""
+    return error.message.removesuffix(" has no plain form.").rstrip(".")
+
+
+def _holds_resource(module: ModuleType, value: object) -> bool:
+    """Whether a module has a resource as a global, or definitions that give it."""
+    for one in vars(module).values():
+        if one is value:
+            return True
+        resources = getattr(one, "resources", None) if is_ours(one) else None
+        if isinstance(resources, dict) and any(given is value for given in resources.values()):
+            return True
+    return False
 
 
 def _label(target: Item | str) -> str:

@@ -24,6 +24,16 @@ def _installed_prefixes() -> tuple[str, ...]:
 _INSTALLED = _installed_prefixes()
 
 
+def is_installed(path: str) -> bool:
+    """Whether an absolute path lies in the standard library, or among installed packages."""
+    return path.startswith(_INSTALLED) or is_among_packages(path)
+
+
+def is_among_packages(path: str) -> bool:
+    """Whether an absolute path lies in a folder of installed packages, of any interpreter."""
+    return "/site-packages/" in path or "/dist-packages/" in path
+
+
 @dataclass(frozen=True, slots=True)
 class Own:
     """Tells the project's own modules and files from everybody else's.
@@ -83,10 +93,7 @@ class Own:
         path = str(Path(filename).resolve())
         if any(path.startswith(f"{folder}/") for folder in self.folders):
             return True
-        parts = Path(path).parts
-        if "site-packages" in parts or "dist-packages" in parts:
-            return False
-        return not path.startswith(_INSTALLED)
+        return not is_installed(path)
 
     def function(self, fn: FunctionType) -> bool:
         """Whether a function was written in the project."""

@@ -56,6 +56,7 @@ _LOGGING = frozenset(
     {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "trace"}
 )
 _WORD = re.compile(r"[^\W\d]\w*")
+_READING = re.compile(r"_?(read|scan|load|safe_load|open$|from_csv|from_json|from_parquet)")
 _FILE = re.compile(r"[\w./ -]{1,200}\.\w{1,10}")
 
 
@@ -78,11 +79,12 @@ class Unit:
     each. ``texts`` are digests of log messages, with what is called to log them.
     ``dynamic`` names what reaches code by computed names. ``sees_names``: the full form is needed.
     ``queries``: it may read variables by the names in a text; ``words`` are those of its texts.
-    ``files`` are its texts that look like names of files. ``resources`` are the names that it looks
-    up in something's ``.resources`` (empty: any; None: it does not). ``acts`` are the outside names
-    on which its statements act without binding a name: ``x.seed(1)``, ``x.prec = 5``. ``notes``
-    holds the annotations of a function's parameters, ``returns`` that of its result, ``methods``
-    the names of the functions in a class's body, which are units of their own.
+    ``files`` are texts that look like names of files, in calls that read. ``resources`` are the
+    names that it looks up in something's ``.resources`` (empty: any; None: it does not). ``acts``
+    are the outside names on which its statements act without binding a name: ``x.seed(1)``,
+    ``x.prec = 5``. ``notes`` holds the annotations of a function's parameters, ``returns`` that of
+    its result, ``methods`` the names of the functions in a class's body, which are units of their
+    own.
     """
 
     lean: bytes
@@ -262,8 +264,10 @@ class _About:
         files: dict[str, None] = {}
         own_frame = False
         for node in _walk(nodes):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-                called.add(id(node.func))
+            if isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Name) and not node.keywords:
+                    called.add(id(node.func))
+                files.update(dict.fromkeys(_files_read(node)))
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 loaded.add(node.id)
                 own_frame |= node.id in _OWN_FRAME
@@ -273,13 +277,36 @@ class _About:
                 own_frame |= node.attr in QUERYING
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words.update(_WORD.findall(node.value))
-                if _FILE.fullmatch(node.value):
-                    files[node.value] = None
         # A text may name a variable for whoever looks into this frame.
         pinned = None if own_frame else frozenset(words)
         every = frozenset(words)
         about = (frozenset(valued), frozenset(loaded), every)
         return cls(pinned, *about, _resources(nodes), tuple(files))
+
+
+def _files_read(call: ast.Call) -> list[str]:
+    """The texts in a call that reads, by its name, which look like names of files.
+
+    Not those of a call that may write: what code makes itself would look changed each time.
+    """
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if not _READING.match(name) or (name == "open" and _may_write(call)):
+        return []
+    texts = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
+    return [text for text in texts if isinstance(text, str) and _FILE.fullmatch(text)]
+
+
+def _may_write(call: ast.Call) -> bool:
+    """Whether a call of ``open`` has another mode than one that only reads."""
+    is_method = isinstance(call.func, ast.Attribute)
+    modes = [k.value for k in call.keywords if k.arg == "mode"] or call.args[
+        0 if is_method else 1 :
+    ]
+    return any(
+        not isinstance(mode, ast.Constant)
+        or (isinstance(mode.value, str) and not set(mode.value) <= set("rbt"))
+        for mode in modes[:1]
+    )
 
 
 def _resources(nodes: Sequence[ast.AST]) -> tuple[str, ...] | None:

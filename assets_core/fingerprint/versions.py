@@ -177,8 +177,9 @@ class Fingerprints:
             if sql is not None:
                 content["sql"] = _sql_digest(sql, "duckdb", warnings)
         for name, value in (extra or {}).items():
-            several = isinstance(value, Mapping)
-            items = {f"{name} {k}": v for k, v in value.items()} if several else {name: value}  # type: ignore[attr-defined]  # a mapping
+            items: dict[str, object] = {name: value}
+            if isinstance(value, Mapping):
+                items = {f"{name} {key}": item for key, item in value.items()}
             for label, item in items.items():
                 content[label] = self._sessions[""].extra(item, parts, warnings)
         for name in libraries:
