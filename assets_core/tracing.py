@@ -380,15 +380,16 @@ def _opened(arguments: tuple[Any, ...]) -> None:
     path = _path(given)
     if not path:
         return
+    imported = sys._getframe(2).f_code.co_filename.startswith("<frozen importlib")
     if path.endswith(".pyc"):
-        if not flags & _WRITING:
+        if imported and not flags & _WRITING:
             _loaded(path)
     elif not _may_count(path):
         return
     elif flags & _WRITING:
         for trace in _traces():
             trace.makes(path)
-    elif sys._getframe(2).f_code.co_filename.startswith("<frozen importlib"):
+    elif imported:
         for trace in _traces():
             trace.imports(path)
     elif not _only_told():
@@ -400,12 +401,28 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 def _loaded(bytecode: str) -> None:
-    """A module that is loaded from its bytecode: its source counts."""
-    with contextlib.suppress(ValueError, NotImplementedError):  # of no source, or of another Python
+    """A module that is loaded from its bytecode: its source counts.
+
+    Raises:
+        OSError: the bytecode may be of an older source; then Python compiles the source anew.
+    """
+    try:
         source = importlib.util.source_from_cache(bytecode)
-        if _may_count(source):
-            for trace in _traces():
-                trace.imports(source)
+    except (ValueError, NotImplementedError):  # of no source, or of another Python
+        return
+    if not _may_count(source):
+        return
+    for trace in _traces():
+        trace.imports(source)
+    # Python tells one source from another by its size and the second of its time: two edits
+    # within a second, and it runs the first for ever after.
+    written, changed = stamp_of(bytecode), stamp_of(source)
+    if written and changed and written[0] - changed[0] < _TWO_EDITS:
+        raise OSError("bytecode that may be of an older source")
+
+
+_TWO_EDITS = 2_000_000_000
+"""ns between a source and its bytecode within which the one may have changed again."""
 
 
 def _may_count(path: str) -> bool:

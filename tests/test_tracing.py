@@ -420,6 +420,21 @@ def test_a_module_counts_whether_its_bytecode_was_kept(sandbox: Sandbox, bytecod
     assert not sandbox.fresh
 
 
+def test_a_second_edit_within_a_second_is_what_runs(sandbox: Sandbox) -> None:
+    sandbox.environment["PYTHONDONTWRITEBYTECODE"] = ""
+    sandbox.write("def read(): return 'one'\n" + ASSET)
+    source = sandbox.root / "definitions" / "__init__.py"
+    os.utime(source, ns=(0, 10**18))
+    sandbox.build()
+    sandbox.write("def read(): return 'two'\n" + ASSET)
+    os.utime(source, ns=(0, 10**18 + 500_000_000))
+    for bytecode in source.parent.glob("__pycache__/*.pyc"):  # as it is when all is done at once
+        os.utime(bytecode, ns=(0, 10**18 + 100_000_000))
+    sandbox.build()
+    built = [path.read_bytes() for path in sandbox.root.glob("data/**/a/**/*.parquet")]
+    assert any(b"two" in one for one in built)
+
+
 def test_what_a_module_read_before_it_was_loaded_anew_is_forgotten(
     tmp_path: Path, clean_modules: None
 ) -> None:
