@@ -15,6 +15,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -360,6 +361,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         _local.busy = False
 
 
+_MAY_GO_BACK = re.compile(r"/\.?\.?/|/\.?\.?$").search
+"""Where a path may be longer than it need be."""
+
+
 def _path(given: Any) -> str:
     """An absolute path, with links resolved in its folder; empty for what is none."""
     if isinstance(given, bytes):
@@ -368,7 +373,7 @@ def _path(given: Any) -> str:
         given = os.fspath(given)
     if not isinstance(given, str) or not given:
         return ""
-    if given[0] == os.sep and "/." not in given and "//" not in given:
+    if given[0] == os.sep and not _MAY_GO_BACK(given):
         return given  # as most are that are opened a thousand times
     return os.path.abspath(given)  # noqa: PTH100  # in the hook, each call counts
 
@@ -380,21 +385,24 @@ def _opened(arguments: tuple[Any, ...]) -> None:
     path = _path(given)
     if not path:
         return
-    imported = sys._getframe(2).f_code.co_filename.startswith("<frozen importlib")
     if path.endswith(".pyc"):
-        if imported and not flags & _WRITING:
+        if _is_import() and not flags & _WRITING:
             _loaded(path)
     elif not _may_count(path):
         return
     elif flags & _WRITING:
         for trace in _traces():
             trace.makes(path)
-    elif imported:
+    elif _is_import():
         for trace in _traces():
             trace.imports(path)
     elif not _only_told():
         for trace in _targets():
             trace.reads(path)
+
+
+def _is_import() -> bool:
+    return sys._getframe(3).f_code.co_filename.startswith("<frozen importlib")
 
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
