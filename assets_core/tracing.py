@@ -581,17 +581,19 @@ def _by_own_code(name: str = "") -> bool:
     loaded one is that library's, unless the code that called it says the name itself.
     """
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        top = _top(frame)
-        if top in _READING_SETTINGS:
-            return True
-        if _is_own(frame):
-            library = name.partition("_")[0].lower()
-            return library not in sys.modules or name in frame.f_code.co_consts
-        if top not in ("os", "_collections_abc", "collections", "assets_core"):
-            return False
+    while frame is not None and frame.f_globals.get("__name__") in _PASSING_ON:
         frame = frame.f_back
-    return False
+    if frame is None:
+        return False
+    if _top(frame) in _READING_SETTINGS:
+        return True
+    if name.partition("_")[0].lower() in sys.modules and name not in frame.f_code.co_consts:
+        return False
+    return _is_own(frame)
+
+
+_PASSING_ON = frozenset({"os", "collections.abc", __name__})
+"""Modules that ask on behalf of whoever calls them."""
 
 
 def _plain_environment() -> dict[str, str]:
