@@ -75,6 +75,7 @@ _REASONS = {
     "effect": "statement of a module that acts on a library",
     "module": "as a whole: something in it has no form of its own",
     "resource": "context.resources",
+    "text": "its code looks at source text",
 }
 
 

@@ -33,7 +33,7 @@ Stamp = tuple[int, int, int] | None
 """Modification time (ns), size and inode of a file; None where there is none."""
 
 _READING_SETTINGS = frozenset(
-    {"pydantic_settings", "environs", "decouple", "dotenv", "dynaconf", "environ"}
+    {"pydantic_settings", "environs", "decouple", "dotenv", "dynaconf", "environ", "omegaconf"}
 )
 """Libraries that read variables on behalf of whoever calls them."""
 
@@ -529,6 +529,7 @@ _EVENTS: dict[str, Callable[[tuple[Any, ...]], None]] = {
     "os.remove": _made,
     "os.rename": _made,
     "sqlite3.connect": lambda arguments: _opened((arguments[0], None, 0)),
+    "ctypes.dlopen": lambda arguments: _opened((arguments[0], None, 0)),
     "subprocess.Popen": _started,
     "os.system": _started,
     "os.exec": _started,
@@ -592,7 +593,10 @@ def _by_own_code(name: str = "") -> bool:
     return _is_own(frame)
 
 
-_PASSING_ON = frozenset({"os", "collections.abc", __name__})
+_PASSING_ON = frozenset(
+    {"os", "collections.abc", "collections", "string", "posixpath", "pathlib", "configparser"}
+    | {"contextlib", __name__}
+)
 """Modules that ask on behalf of whoever calls them."""
 
 

@@ -1258,6 +1258,332 @@ STALE: dict[str, tuple[Files, str, str]] = {
         "1",
         "2",
     ),
+    "builtins other module": (
+        asset_of(
+            """
+        from . import m
+        def f(): return hlp2()
+        """,
+            m="""
+        import builtins
+        def g(): return @@
+        builtins.hlp2=g
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "exec ns": (
+        asset_of(
+            """
+        NS={}
+        exec('def g(): return @@', NS)
+        g=NS['g']
+        def f(): return g()
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "code replace": (
+        asset_of(
+            """
+        def a(): return 1
+        def b(): return @@
+        a.__code__=b.__code__
+        def f(): return a()
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "defaults replaced": (
+        asset_of(
+            """
+        def a(x=1): return x
+        a.__defaults__=(@@,)
+        def f(): return a()
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "singledispatch elsewhere": (
+        asset_of(
+            """
+        from .m import g
+        from . import n
+        def f(): return g(1)
+        """,
+            m="""
+        from functools import singledispatch
+        @singledispatch
+        def g(x): return 0
+        """,
+            n="""
+        from .m import g
+        @g.register
+        def _(x: int): return @@
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "monkeypatch lib elsewhere": (
+        asset_of(
+            """
+        import json
+        from . import m
+        def f(): return json.JSONEncoder().hlp9()
+        """,
+            m="""
+        import json
+        def g(self): return @@
+        json.JSONEncoder.hlp9=g
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "contextvar": (
+        asset_of(
+            """
+        from contextvars import ContextVar
+        V=ContextVar('v')
+        V.set(@@)
+        def f(): return V.get()
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "module getattr": (
+        asset_of(
+            """
+        from . import m
+        def f(): return m.anything
+        """,
+            m="""
+        def __getattr__(name):
+            if name.startswith('__'): raise AttributeError(name)
+            return @@
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "a module made by hand": (
+        asset_of(
+            """
+        import sys,types
+        x=types.ModuleType('fakemod9')
+        x.v=@@
+        sys.modules['fakemod9']=x
+        def f():
+            import fakemod9
+            return fakemod9.v
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "np rng": (
+        asset_of(
+            """
+        import numpy as np
+        R=np.random.default_rng(@@)
+        def f(): return R.integers(1000000)
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "generator state": (
+        asset_of(
+            """
+        G=(x*@@ for x in [1,2,3])
+        def f(): return str(next(G))
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "np vectorize": (
+        asset_of(
+            """
+        import numpy as np
+        U=np.vectorize(lambda x: x*@@)
+        def f(): return int(U(3))
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "duckdb default con": (
+        asset_of(
+            """
+        import duckdb
+        duckdb.sql('create or replace table advt as select @@ v')
+        def f(): return duckdb.sql('select v from advt').fetchall()[0][0]
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "duckdb macro": (
+        asset_of(
+            """
+        import duckdb
+        CON=duckdb.connect()
+        CON.sql('create macro mm() as @@')
+        def f(): return CON.sql('select mm()').fetchall()[0][0]
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "thread local": (
+        asset_of(
+            """
+        import threading
+        L=threading.local()
+        L.v=@@
+        def f(): return L.v
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "inspect source": (
+        asset_of(
+            """
+        import inspect
+        def g():
+            # @@
+            return 1
+        def f(): return inspect.getsource(g)
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "line number": (
+        asset_of(
+            """
+        @@
+        import sys
+        def f(): return sys._getframe().f_lineno
+        """,
+        ),
+        "",
+        "\n\n",
+    ),
+    "environ set at import": (
+        asset_of(
+            """
+        import os
+        os.environ['ADV_X']='@@'
+        def f(): return os.environ['ADV_X']
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "csv dialect": (
+        asset_of(
+            """
+        import csv,io
+        csv.register_dialect('adv',delimiter='@@')
+        def f():
+            o=io.StringIO(); csv.writer(o,'adv').writerow([1,2]); return o.getvalue()
+        """,
+        ),
+        ";",
+        "|",
+    ),
+    "sqlalchemy": (
+        asset_of(
+            """
+        import sqlalchemy as sa
+        S=sa.select(sa.literal(@@))
+        def f(): return str(S.compile(compile_kwargs={'literal_binds':True}))
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "weak dict registry": (
+        asset_of(
+            """
+        import weakref
+        REG=weakref.WeakValueDictionary()
+        class C:
+            def __init__(s,v): s.v=v
+        K=C(@@)
+        REG['a']=K
+        def f(): return REG['a'].v
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "bound method const": (
+        asset_of(
+            """
+        class C:
+            def __init__(s,v): s.v=v
+            def g(s): return s.v
+        M=C(@@).g
+        def f(): return M()
+        """,
+        ),
+        "1",
+        "2",
+    ),
+    "pydantic annotated": (
+        asset_of(
+            """
+        from typing import Annotated
+        from pydantic import BaseModel, AfterValidator
+        def twice(v): return v*@@
+        class M(BaseModel):
+            v: Annotated[int, AfterValidator(twice)]
+        def f(): return M(v=2).v
+        """,
+        ),
+        "2",
+        "3",
+    ),
+    "dunder all star": (
+        asset_of(
+            """
+        from .m import *
+        try: g
+        except NameError:
+            def g(): return 0
+        def f(): return g()
+        """,
+            m="""
+        __all__=[@@]
+        def g(): return 1
+        """,
+        ),
+        "'g'",
+        "",
+    ),
+    "shadow builtin": (
+        asset_of(
+            """
+        from .m import *
+        def f(): return len('abc')
+        """,
+            m="""
+        @@
+        """,
+        ),
+        "",
+        "def len(x): return 99",
+    ),
 }
 
 FRESH: dict[str, tuple[Files, str, str]] = {

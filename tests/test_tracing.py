@@ -218,6 +218,31 @@ def test_a_variable_counts_by_its_value(sandbox: Sandbox) -> None:
     assert not sandbox.fresh
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        "os.getenv('RATE_X')",
+        "os.environb[b'RATE_X']",
+        "os.path.expandvars('$RATE_X')",
+        "string.Template('$RATE_X').substitute(os.environ)",
+        "collections.ChainMap({}, os.environ)['RATE_X']",
+        "'%(RATE_X)s' % os.environ",
+        "'{RATE_X}'.format_map(os.environ)",
+        "operator.itemgetter('RATE_X')(os.environ)",
+        "pathlib.Path('~').expanduser()",
+    ],
+)
+def test_a_variable_counts_however_it_is_asked_for(sandbox: Sandbox, way: str) -> None:
+    name = "HOME" if "expanduser" in way else "RATE_X"
+    imports = "import collections, operator, os, pathlib, string\n"
+    sandbox.write(f"{imports}def read(): return {way}\n" + ASSET)
+    sandbox.environment[name] = "/one"
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.environment[name] = "/two"
+    assert f"variable {name}" in sandbox.run("plan")
+
+
 def test_the_value_of_a_variable_is_not_recorded(sandbox: Sandbox) -> None:
     sandbox.write("import os\ndef read(): return len(os.environ['PASS_X'])\n" + ASSET)
     sandbox.environment["PASS_X"] = "correct horse"
@@ -390,6 +415,23 @@ def test_a_python_script_counts_with_what_it_imports(sandbox: Sandbox) -> None:
     assert sandbox.fresh
     sandbox.put("../jobs/jobhelp.py", "def value(): return 22\n")
     assert "jobhelp.py" in sandbox.run("plan")
+
+
+def test_a_compiled_library_that_is_opened_by_hand_counts(sandbox: Sandbox) -> None:
+    import _ctypes
+
+    sandbox.write(
+        "import ctypes\nLIB = str(HERE / 'native' / ('lib' + '.so'))\n"
+        "def read(): return ctypes.CDLL(LIB) is None\n" + ASSET
+    )
+    library = sandbox.root / "definitions" / "native" / "lib.so"
+    library.parent.mkdir()
+    shutil.copy(_ctypes.__file__, library)
+    sandbox.build()
+    assert sandbox.fresh
+    with library.open("ab") as file:
+        file.write(b"another")
+    assert "lib.so" in sandbox.run("plan")
 
 
 def test_a_module_that_is_found_by_a_computed_name_counts(sandbox: Sandbox) -> None:

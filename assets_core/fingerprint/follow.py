@@ -53,6 +53,7 @@ _ABOUT_THE_MODULE = frozenset(
 )
 
 SEES_NAMES = "sees names"
+SEES_SOURCE = "sees source"
 DECLARES = "declares"
 ACTS = "acts"
 
@@ -246,8 +247,10 @@ class Follower:
                 into.content.append(("uses", at, len(links)))
             into.links += links
         into.lean += [text for chain, text in unit.texts if not _logs(chain, scope)]
-        if unit.sees_names:
+        if unit.sees:
             into.marks.add(SEES_NAMES)
+        if unit.sees == "source":
+            into.marks.add(SEES_SOURCE)
         if any(self._acts_on_a_library(use, scope, into) for use in unit.acts):
             into.marks.add(ACTS)
         for name in unit.dynamic:
@@ -837,16 +840,28 @@ class Follower:
         """Statements that act on libraries (``random.seed(1)``), of a module and of those that it
         imports, in the order of imports: they concern whatever runs afterwards."""
         found: list[Item] = []
-        if module not in self._imported:
-            self._imported[module] = self._imported_by(module)
-        for name in self._imported[module]:
+        for name in self._imported_by(module):
             if name not in self._effects:
                 self._effects[name] = self._effects_of(name, marks)
             found += self._effects[name]
         return found
 
+    def texts(self, module: str) -> list[Item]:
+        """A module of the project and those that it imports, each by its whole text."""
+        found = []
+        for name in self._imported_by(module):
+            source = self.files.of_module(sys.modules[name])
+            if source is not None:
+                found.append(self.item("text", name, ("text", name), source.text))
+        return found
+
+    def expand_text(self, item: Item, into: Component) -> None:
+        into.content.append(item.value)
+
     def _imported_by(self, module: str) -> list[str]:
         """The project's own modules that loading a module loads, itself last to first."""
+        if module in self._imported:
+            return self._imported[module]
         seen: dict[str, None] = {}
         queue = [module]
         for name in queue:
@@ -860,7 +875,8 @@ class Follower:
             for one in source.modules if source is not None and loaded is not None else ():
                 target = _absolute(one, vars(loaded))
                 queue += [target, *([f"{target}.{one[2]}"] if one[2] else [])]
-        return [name for name in seen if name in sys.modules]
+        self._imported[module] = [name for name in seen if name in sys.modules]
+        return self._imported[module]
 
     def _effects_of(self, name: str, marks: Callable[[Item], frozenset[str]]) -> list[Item]:
         module = sys.modules.get(name)
@@ -898,6 +914,7 @@ _EXPAND: dict[str, Callable[[Follower, Item, Component], None]] = {
     "closure": Follower.expand_value,
     "default": Follower.expand_value,
     "callable": Follower.expand_value,
+    "text": Follower.expand_text,
     "binary": Follower.expand_binary,
     "module": Follower.expand_module,
     "with imports": Follower.expand_with_imports,

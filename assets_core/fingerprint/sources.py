@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast
 from assets_core.fingerprint.syntax import (
     FunctionNode,
     Import,
+    Sees,
     Unit,
     Use,
     class_unit,
@@ -433,7 +434,7 @@ def _read(filename: str) -> str:
 # The cache on disk
 
 _CACHE = "code.json"
-_FORM = f"8 {sys.implementation.cache_tag} {sys.flags.optimize}"
+_FORM = f"9 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()
 _used: set[str] = set()
@@ -484,7 +485,7 @@ def _rows(source: Source | list[Any]) -> list[Any]:
                 used(unit.uses),
                 [[list(chain), text.hex()] for chain, text in unit.texts],
                 list(unit.dynamic),
-                unit.sees_names,
+                unit.sees,
                 unit.queries,
                 list(unit.files),
                 unit.resources,
@@ -550,7 +551,7 @@ class _Units:
         uses: list[int],
         texts: list[Any],
         dynamic: list[str],
-        sees_names: bool,
+        sees: Sees,
         queries: bool,
         files: list[str],
         resources: list[str] | None,
@@ -568,7 +569,7 @@ class _Units:
             uses=tuple([self._uses[i] for i in uses]),
             texts=tuple((tuple(chain), bytes.fromhex(text)) for chain, text in texts),
             dynamic=tuple(dynamic),
-            sees_names=sees_names,
+            sees=sees,
             queries=queries,
             files=tuple(files),
             resources=None if resources is None else tuple(resources),

@@ -26,6 +26,9 @@ Import = tuple[int, str, str | None]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
+Sees = Literal["", "names", "source"]
+"""What a piece of code may see of code besides what it does."""
+
 How = Literal["call", "keywords", "value", "log"]
 """How a name is used: called by position, called with keywords, otherwise, or called to log."""
 
@@ -33,8 +36,8 @@ SEES_NAMES = frozenset(
     re.findall(
         r"\w+",
         """
-    __name__ __qualname__ __module__ __doc__ __code__ __annotations__ __subclasses__ __firstlineno__
-    _getframe currentframe f_locals f_globals f_back getsource getsourcelines getframeinfo
+    __name__ __qualname__ __module__ __doc__ __code__ __annotations__ __subclasses__
+    _getframe currentframe f_locals f_globals f_back
     getmembers get_annotations get_type_hints getdoc signature getfullargspec
     pickle cloudpickle dill joblib shelve
     redirect_stdout redirect_stderr stdout stderr capture_output
@@ -42,6 +45,17 @@ SEES_NAMES = frozenset(
     )
 )
 """Names by which code can see what the lean form leaves out, anywhere in what an asset reaches."""
+
+SEES_SOURCE = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    getsource getsourcelines getsourcefile getcomments findsource getframeinfo linecache
+    f_lineno tb_lineno co_firstlineno co_lines co_positions __firstlineno__ extract_stack extract_tb
+    """,
+    )
+)
+"""Names by which code can see its own text, comments and numbers of lines included."""
 
 _DYNAMIC = frozenset({"eval", "exec", "globals", "__import__"})
 _OWN_FRAME = frozenset({"locals", "vars", "dir", "eval", "exec", "globals"})
@@ -77,7 +91,8 @@ class Unit:
 
     ``uses`` are in order of occurrence, each as often as it occurs: the digests have a gap for
     each. ``texts`` are digests of log messages, with what is called to log them.
-    ``dynamic`` names what reaches code by computed names. ``sees_names``: the full form is needed.
+    ``dynamic`` names what reaches code by computed names. ``sees`` is "names" where the full form
+    is needed, "source" where the texts of the modules are.
     ``queries``: it may read variables by the names in a text; ``words`` are those of its texts.
     ``files`` are texts that look like names of files, in calls that read. ``resources`` are the
     names that it looks up in something's ``.resources`` (empty: any; None: it does not). ``acts``
@@ -92,7 +107,7 @@ class Unit:
     uses: tuple[Use, ...] = ()
     texts: tuple[tuple[Chain, bytes], ...] = ()
     dynamic: tuple[str, ...] = ()
-    sees_names: bool = False
+    sees: Sees = ""
     queries: bool = False
     files: tuple[str, ...] = ()
     resources: tuple[str, ...] | None = None
@@ -359,7 +374,7 @@ class _Normaliser:
         self.texts: list[tuple[Chain, bytes]] = []
         self.acts: dict[Use, None] = {}
         self.dynamic: dict[str, None] = {}
-        self.sees_names = False
+        self.sees: Sees = ""
         self.queries = False
         self.scopes: list[_Scope] = []
         self.numbers: dict[tuple[int, str], int] = {}
@@ -436,10 +451,15 @@ class _Normaliser:
         return name
 
     def _notice(self, chain: Chain) -> None:
-        if not SEES_NAMES.isdisjoint(chain):
-            self.sees_names = True
+        self._look(*chain)
         if chain[0] in _DYNAMIC or chain[:2] == ("sys", "modules"):
             self.dynamic[_COMPUTED_IMPORT if chain[0] in ("sys", "__import__") else chain[0]] = None
+
+    def _look(self, *names: str) -> None:
+        if not SEES_SOURCE.isdisjoint(names):
+            self.sees = "source"
+        elif not self.sees and not SEES_NAMES.isdisjoint(names):
+            self.sees = "names"
 
     def on_name(self, node: ast.Name) -> object:
         if isinstance(node.ctx, ast.Load):
@@ -449,8 +469,7 @@ class _Normaliser:
     def on_attribute(self, node: ast.Attribute) -> object:
         chain = chain_of(node)
         if chain is None:
-            if node.attr in SEES_NAMES:
-                self.sees_names = True
+            self._look(node.attr)
             return self.fields(node)
         found = self.chain(chain)
         return found if isinstance(node.ctx, ast.Load) else (type(node.ctx).__name__, found)
@@ -729,7 +748,7 @@ def _unit(
         uses=tuple(lean.uses),
         texts=tuple(lean.texts),
         dynamic=tuple(lean.dynamic),
-        sees_names=lean.sees_names,
+        sees=lean.sees,
         acts=tuple(lean.acts),
         queries=lean.queries,
         files=about.files,

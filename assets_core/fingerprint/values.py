@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -34,9 +35,10 @@ _LOCKS = (
     threading.Semaphore,
     threading.Event,
     threading.Barrier,
-    threading.local,
 )
 """What orders work and holds nothing."""
+
+_ADDRESS = re.compile(r"(?<!\d)\d{9,20}(?!\d)", re.ASCII)
 
 MAX_WRAPPERS = 20
 
@@ -80,7 +82,14 @@ class ValueReader:
             for place in self._places:
                 if value == place or value.startswith(f"{place}/"):
                     return ("text in the project", value.removeprefix(place))
+        if self._inside and _ADDRESS.search(value):
+            return _ADDRESS.sub(self._without_address, value)
         return value
+
+    def _without_address(self, found: re.Match[str]) -> str:
+        """Of objects that name themselves by their address (SQLAlchemy's parameters)."""
+        number = self._inside.get(int(found[0]))
+        return found[0] if number is None else f"object {number}"
 
     def _replace(self, value: object) -> object:
         if is_bound(value):
@@ -100,6 +109,8 @@ class ValueReader:
             return ("environment",)
         if isinstance(value, _LOCKS):
             return ("lock", type(value).__qualname__)
+        if isinstance(value, threading.local):
+            return ("thread local", self._link(type(value)), sorted(_attributes(value).items()))
         return self._replace_callable(value)
 
     def _replace_path(self, value: PurePath) -> object:

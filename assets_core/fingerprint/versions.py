@@ -12,6 +12,7 @@ from typing import Any
 
 from assets_core.fingerprint.follow import (
     SEES_NAMES,
+    SEES_SOURCE,
     Component,
     Follower,
     Item,
@@ -213,8 +214,10 @@ class _Session:
             return digest("opaque", root)
         function = _function_behind(fn)
         module = module_name(function) if function is not None else ""
-        effects = self.follower.effects(module, self._lean.marks)
-        return self._roots([root, *effects], parts, warnings)
+        items = [root, *self.follower.effects(module, self._lean.marks)]
+        if any(SEES_SOURCE in self._lean.marks(item) for item in items):
+            items += self.follower.texts(module)
+        return self._roots(items, parts, warnings)
 
     def extra(self, value: object, parts: dict[str, str], warnings: list[str]) -> bytes:
         """The digest of a value, with all that it refers to."""
