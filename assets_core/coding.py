@@ -15,6 +15,7 @@ from assets_core.graph import Graph
 from assets_core.hashing import hexdigest
 from assets_core.partitions.definitions import PartitionsDefinition, Product, TimeWindows
 from assets_core.records import TRACED
+from assets_core.sqltext import files_named
 from assets_core.tracing import Watch
 
 
@@ -37,7 +38,7 @@ def code_versions(
         own_folders=contents.watch.more,
         resources=resources,
         secret=contents.secret,
-        named_file=contents.named_file,
+        named_files=contents.named_files,
     )
     own = {name: config.get(graph.op_of[name].name) for name in graph.assets}
     return {
@@ -100,10 +101,10 @@ def _why(asset: Asset, kind: str, name: str) -> str:
 
 
 def _read(asset: Asset, root: Path, contents: Contents) -> dict[str, bytes]:
-    """The parts of what an asset declares to read."""
-    if not asset.reads_files and not asset.reads_env:
-        return {}
+    """The parts of what an asset declares to read, and of the files that its SQL names."""
     found = declared(contents, root, asset.reads_files, asset.reads_env)
+    for text in files_named(asset.sql) if asset.sql and asset.version is None else ():
+        found |= {f"file {name}": digest for name, digest in contents.named_files(str(root / text))}
     return {name: digest.encode() for name, digest in found.items()}
 
 

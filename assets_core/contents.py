@@ -91,13 +91,16 @@ class Contents:
         # A module that is loaded holds what it read then: that counts, not what is there now.
         return [one for one in self.of(trace, settled=True) if one[0] != "module"]
 
-    def named_file(self, path: str) -> tuple[str, str] | None:
-        """Name and digest of a file that counts and is there; None for any other path."""
+    def named_files(self, path: str) -> list[tuple[str, str]]:
+        """Name and digest of each file of a path or pattern that counts and is there."""
         path = os.path.normpath(path)
+        found = map(str, _matching(path)) if _is_pattern(path) else [path]
         # Code counts by what is reached of it.
-        if path.endswith(".py") or not self.watch.counts(path) or not Path(path).is_file():
-            return None
-        return self.name(path), self.file(path)
+        return [
+            (self.name(one), self.file(one))
+            for one in found
+            if not one.endswith(".py") and self.watch.counts(one) and Path(one).is_file()
+        ]
 
     @property
     def secret(self) -> bytes:
@@ -115,7 +118,7 @@ class Contents:
         for path, stamp in trace.files.items():
             if not self.watch.counts(path):
                 continue
-            if path in trace.folders or Path(path).is_dir():
+            if path in trace.folders or Path(path).is_dir() or trace.wrote(path):
                 continue
             digest = self.file(path)
             yield "file", self.name(path), _then(digest, path, stamp, settled=settled)
@@ -216,7 +219,7 @@ def declared(
     """The parts of declared reads, by name: paths and patterns relative to the root."""
     parts: dict[str, str] = {}
     for pattern in files:
-        for path in _matching(root, pattern):
+        for path in _matching(str(root / pattern)):
             name = contents.name(str(path))
             if path.is_dir():
                 parts[f"folder {name}"] = contents.now("folder", name)
@@ -227,12 +230,16 @@ def declared(
     return parts
 
 
-def _matching(root: Path, pattern: str) -> list[Path]:
+def _is_pattern(path: str) -> bool:
+    return any(sign in path for sign in "*?[")
+
+
+def _matching(path: str) -> list[Path]:
     """The files of a path, of a folder (all below it), or of a pattern; one that is not there."""
-    full = root / pattern
+    full = Path(path)
     if full.is_dir():
         return sorted(path for path in full.rglob("*") if path.is_file())
-    if any(sign in pattern for sign in "*?["):
+    if _is_pattern(path):
         base = Path(full.anchor)
         return sorted(base.glob(str(full.relative_to(base)))) or [full]
     return [full]

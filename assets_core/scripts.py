@@ -5,22 +5,45 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
 def read_by(words: Sequence[str], folder: str) -> list[str]:
-    """Absolute paths of the files among the words, and of what Python scripts import."""
-    found: dict[str, None] = {}
-    for at, word in enumerate(words):
-        path = Path(folder, word)
-        if word == "-m" and at + 1 < len(words):
-            module = _module(words[at + 1], Path(folder))
-            path = module if module is not None else path
-        if path.is_file():
-            for one in _with_imports(path.resolve()):
-                found[str(one)] = None
-    return list(found)
+    """Absolute paths of the files that the words name (each may be a command or a program itself),
+    and of what Python code among them imports."""
+    found: dict[Path, None] = {}
+    for before, word in itertools.pairwise(["", *words]):
+        if before == "-c":
+            places = [Path(folder), Path.cwd()]
+            scripts = [one for name in _imports(word) for one in _files(name, places)]
+        elif before == "-m":
+            module = _module(word, Path(folder))
+            scripts = [module] if module is not None else []
+        else:
+            scripts = []
+        scripts += [path for path in _named(word, folder) if path.is_file()]
+        for script in scripts:
+            found.update(dict.fromkeys(_with_imports(script.resolve())))
+    return [str(path) for path in found]
+
+
+_MOST = 10_000
+"""Characters of an argument in which names of files are looked for."""
+
+
+def _named(word: str, folder: str) -> Iterator[Path]:
+    if "\0" not in word and len(word) < os.pathconf("/", "PC_PATH_MAX"):
+        yield Path(folder, word)
+    if any(sign in word for sign in " '\"()=;"):
+        for part in dict.fromkeys(_PART.findall(word[:_MOST])):
+            yield Path(folder, part)
+
+
+_PART = re.compile(r"[^\s'\"()<>|;&=,:\0]{1,255}")
 
 
 def _module(name: str, folder: Path) -> Path | None:
@@ -48,9 +71,10 @@ def _with_imports(script: Path) -> Iterator[Path]:
                     queue.append(one)
 
 
-def _imports(path: Path) -> Iterator[str]:
+def _imports(script: Path | str) -> Iterator[str]:
+    """The modules that a script imports, or a text of Python."""
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(script if isinstance(script, str) else script.read_bytes())
     except (SyntaxError, ValueError, OSError):
         return
     for node in ast.walk(tree):

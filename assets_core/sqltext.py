@@ -137,6 +137,20 @@ def _ends_operand(token: tuple[str, str]) -> bool:
 Tokens = list[tuple[str, str]]
 
 
+_FILE = re.compile(r"'([\w./ *?\[\]-]{1,200}\.\w{1,10}|[\w./ -]{1,200}/[\w.*?/-]{1,100})'")
+
+
+def files_named(query: str) -> list[str]:
+    """The texts of a query that look like names or patterns of files, but for what it writes."""
+    tokens = sql_tokens(query) or []
+    before = [("", ""), *tokens]
+    return [
+        found[1]
+        for (_, last), (kind, text) in zip(before, tokens, strict=False)
+        if kind == "text" and last.lower() != "to" and (found := _FILE.fullmatch(text))
+    ]
+
+
 def is_ordered(query: str) -> bool:
     """Whether the outermost query says in which order its rows come.
 

@@ -16,7 +16,6 @@ import importlib.util
 import json
 import os
 import re
-import shlex
 import sys
 import tempfile
 import threading
@@ -128,6 +127,7 @@ class Trace:
     is_open: bool = True
     pid: int = field(default_factory=os.getpid)
     _made: set[str] = field(default_factory=set)
+    _updated: set[str] = field(default_factory=set)
     _spool: str = ""
 
     def reads(self, path: str) -> None:
@@ -145,6 +145,15 @@ class Trace:
     def makes(self, path: str) -> None:
         """What the code writes, removes or renames is its own."""
         self._made.add(path)
+
+    def updates(self, path: str) -> None:
+        """Note a file that is opened for reading and writing: what was only read of it counts."""
+        self.reads(path)
+        self._updated.add(path)
+
+    def wrote(self, path: str) -> bool:
+        """Whether a file that was read is another now because the code wrote it."""
+        return path in self._updated and stamp_of(path) != self.files.get(path)
 
     def variable(self, name: str) -> None:
         """Note a variable of the environment."""
@@ -392,7 +401,10 @@ def _opened(arguments: tuple[Any, ...]) -> None:
         return
     elif flags & _WRITING:
         for trace in _traces():
-            trace.makes(path)
+            if flags & _MAKING or flags & os.O_WRONLY:
+                trace.makes(path)
+            else:
+                trace.updates(path)
     elif _is_import():
         for trace in _traces():
             trace.imports(path)
@@ -405,7 +417,8 @@ def _is_import() -> bool:
     return sys._getframe(3).f_code.co_filename.startswith("<frozen importlib")
 
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_MAKING = os.O_CREAT | os.O_TRUNC
+_WRITING = os.O_WRONLY | os.O_RDWR | _MAKING
 
 
 def _loaded(bytecode: str) -> None:
@@ -482,20 +495,21 @@ def _made(arguments: tuple[Any, ...]) -> None:
 
 
 def _started(arguments: tuple[Any, ...]) -> None:
-    """A program: the files of the project among its arguments, and what a script imports."""
+    """A program: the files of the project that its arguments name, and what a script imports."""
     words: list[str] = []
     for given in arguments[:2]:
         if isinstance(given, str | bytes | os.PathLike):
-            text = os.fsdecode(given)
-            words += shlex.split(text) if " " in text else [text]
+            words.append(os.fsdecode(given))
         elif isinstance(given, list | tuple):
             words += [
                 os.fsdecode(one) for one in given if isinstance(one, str | bytes | os.PathLike)
             ]
-    folder = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], str) else "."
+    folder = arguments[2] if len(arguments) > 2 else None  # of the events that tell it
+    if not isinstance(folder, str | bytes | os.PathLike):
+        folder = "."
     from assets_core.scripts import read_by
 
-    for path in read_by(words, folder):
+    for path in read_by(words, os.fsdecode(folder)):
         for trace in _targets():
             trace.reads(path)
 

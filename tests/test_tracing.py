@@ -116,6 +116,30 @@ READS = {
         "import subprocess, sys\n"
         "def read(): return subprocess.check_output(['cat', str(HERE / 'q.sql')])"
     ),
+    "a file, by a shell": (
+        "import subprocess\nNAME = 'q' + '.sql'\n"
+        "def read(): return subprocess.check_output(f'cat definitions/{NAME} | sort', shell=True)"
+    ),
+    "a file, by os.popen": (
+        "import os\nNAME = 'q' + '.sql'\n"
+        "def read(): return os.popen(f\"cat 'definitions/{NAME}'\").read()"
+    ),
+    "a file, in a program that is a text": (
+        "import subprocess, sys\nNAME = 'q' + '.sql'\n"
+        "def read(): return subprocess.check_output([sys.executable, '-c',"
+        " f'print(open(\"definitions/{NAME}\").read())'])"
+    ),
+    "a file, mapped for writing, too": (
+        "import numpy as np\nNAME = 'q' + '.sql'\ndef read(): return bytes(np.memmap(HERE / NAME))"
+    ),
+    "a file, of a package": (
+        "import importlib.resources as r\n"
+        "def read(): return r.files('definitions').joinpath('q' + '.sql').read_text()"
+    ),
+    "a file, in an executor of asyncio": (
+        "import asyncio\nNAME = 'q' + '.sql'\n"
+        "def read(): return asyncio.run(asyncio.to_thread((HERE / NAME).read_text))"
+    ),
     "names in a folder": "def read(): return sorted(p.name for p in (HERE / 'rules').iterdir())",
     "files by a pattern": "def read(): return sorted(p.name for p in HERE.glob('rules/*.txt'))",
 }
@@ -628,6 +652,13 @@ NAMED = {
     "by a library": "import pyarrow.csv as c\ndef read(): return c.read_csv(HERE / 'p.csv')",
     "relative to the root": "import duckdb\ndef read():\n"
     "    return duckdb.read_csv('definitions/p.csv').fetchall()",
+    "in a query": "import duckdb\ndef read():\n"
+    "    return duckdb.sql(\"from read_csv('definitions/p.csv')\").fetchall()",
+    "in a query that is a constant": "import duckdb\nQ = \"from 'definitions/p.csv'\"\n"
+    "def read(): return duckdb.sql(Q).fetchall()",
+    "by a pattern": "import duckdb\ndef read():\n"
+    "    return duckdb.sql(\"from read_csv('definitions/p*.csv')\").fetchall()",
+    "by its size": "import os\ndef read(): return os.stat(HERE / 'p.csv').st_size",
 }
 
 
@@ -638,6 +669,49 @@ def test_a_file_that_code_names_counts_whoever_reads_it(sandbox: Sandbox, way: s
     assert sandbox.fresh
     sandbox.put("p.csv", "n\n22\n")
     assert "file definitions/p.csv" in sandbox.run("plan")
+
+
+@pytest.mark.parametrize("name", ["p.csv", "*.csv"])
+def test_a_file_that_an_sql_asset_names_counts(sandbox: Sandbox, name: str) -> None:
+    sandbox.write(f"a = sql_asset('a', \"select n from read_csv('definitions/{name}')\")\n")
+    sandbox.put("p.csv", "n\n1\n")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("p.csv", "n\n22\n")
+    assert "file definitions/p.csv" in sandbox.run("plan")
+
+
+def test_whether_a_file_is_there_counts(sandbox: Sandbox) -> None:
+    sandbox.write("def read(): return (HERE / 'flag.txt').exists()\n" + ASSET)
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("flag.txt", "")
+    assert not sandbox.fresh
+
+
+def test_modules_that_a_program_of_text_imports_count(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "import subprocess, sys\nCODE = 'import jobs; print(jobs.V)'\n"
+        "def read(): return subprocess.check_output([sys.executable, '-c', CODE], cwd=HERE)\n"
+        + ASSET
+    )
+    sandbox.put("jobs.py", "V = 1\n")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("jobs.py", "V = 22\n")
+    assert not sandbox.fresh
+
+
+def test_a_file_that_code_updates_is_its_own(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "def read():\n    with open(HERE / ('seen' + '.txt'), 'r+') as file:\n"
+        "        seen = file.read()\n        file.write('one more ')\n    return seen\n" + ASSET
+    )
+    sandbox.put("seen.txt", "one ")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.build("--force")
+    assert sandbox.fresh
 
 
 MADE = """

@@ -46,6 +46,7 @@ from assets_core.fingerprint.values import (
     is_bound,
 )
 from assets_core.hashing import UnhashableError, is_known
+from assets_core.sqltext import files_named
 
 _MISSING = object()
 _ABOUT_THE_MODULE = frozenset(
@@ -72,8 +73,8 @@ class Item:
 ReadAtImport = Callable[[str], list[tuple[str, str, str]]]
 """Module → kind, name and digest of each thing that it read while it was imported."""
 
-NamedFile = Callable[[str], tuple[str, str] | None]
-"""Absolute path → name and digest of a file that counts as the project's code; None for others."""
+NamedFiles = Callable[[str], list[tuple[str, str]]]
+"""Absolute path or pattern → name and digest of each such file that counts as code."""
 
 Link = tuple[str, Item | str, tuple[object, ...]]
 """Name as written; what it stands for, an item or opaque text; what counts of how it is used."""
@@ -131,11 +132,11 @@ class Follower:
         read_at_import: ReadAtImport | None = None,
         resources: Mapping[str, Any] | None = None,
         secret: bytes = b"",
-        named_file: NamedFile | None = None,
+        named_files: NamedFiles | None = None,
     ) -> None:
         self.own = own
         self._read_at_import = read_at_import
-        self._named_file = named_file
+        self._named_files = named_files
         self._resources = dict(resources or {})
         self._secret = secret
         self.files = Files()
@@ -269,14 +270,13 @@ class Follower:
         read it, by native code, too."""
         module = str(scope.module.get("__file__") or "")
         folders = dict.fromkeys([*([str(Path(module).parent)] if module else []), *self.own.roots])
-        told = self._named_file
+        told = self._named_files
         if told is None:
             return
         for folder in folders:
-            found = told(f"{folder}/{text}")
-            if found is not None:
-                item = self.item("file", found[0], ("read", "file", found[0]), found[1])
-                into.links.append((text, item, ("file", found[0])))
+            for name, digest in told(str(Path(folder, text))):
+                item = self.item("file", name, ("read", "file", name), digest)
+                into.links.append((text, item, ("file", name)))
 
     def _resource(self, name: str) -> Link:
         return (name, self.item("resource", name, ("resource", name), self._resources[name]), ())
@@ -322,9 +322,12 @@ class Follower:
         """A query may read variables of the module by the names in its text, wherever that comes
         from: what is named in a text that is seen counts, and whatever is a table."""
         words = set(unit.words)
-        for _, target, _ in into.links:
+        for _, target, _ in tuple(into.links):
             if isinstance(target, Item) and isinstance(target.value, str | dict | list | tuple):
                 words.update(_WORD.findall(repr(target.value)))
+            if isinstance(target, Item) and isinstance(target.value, str):
+                for text in files_named(target.value):
+                    self._bind_named(text, scope, into)
         for name, value in sorted(scope.module.items(), key=lambda pair: pair[0]):
             code = isinstance(value, ModuleType | type | FunctionType) or is_ours(value)
             if not code and not name.startswith("__") and (name in words or _is_table(value)):

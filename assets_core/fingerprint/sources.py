@@ -434,7 +434,7 @@ def _read(filename: str) -> str:
 # The cache on disk
 
 _CACHE = "code.json"
-_FORM = f"9 {sys.implementation.cache_tag} {sys.flags.optimize}"
+_FORM = f"10 {sys.implementation.cache_tag} {sys.flags.optimize}"
 """What a cache must have been written by: keys of code objects are the interpreter's own."""
 _fresh: set[str] = set()
 _used: set[str] = set()

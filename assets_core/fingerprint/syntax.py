@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from assets_core.hashing import digest
+from assets_core.sqltext import files_named
 
 Chain = tuple[str, ...]
 """A name and the attributes that follow it: ``helpers.scale.limit``."""
@@ -70,8 +71,11 @@ _LOGGING = frozenset(
     {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "trace"}
 )
 _WORD = re.compile(r"[^\W\d]\w*")
-_READING = re.compile(r"_?(read|scan|load|safe_load|open$|from_csv|from_json|from_parquet)")
-_FILE = re.compile(r"[\w./ -]{1,200}\.\w{1,10}")
+_READING = re.compile(
+    r"_?(read|scan|load|safe_load|open$|from_csv|from_json|from_parquet|i?glob$"
+    r"|exists$|is_?file$|stat$|getsize$|getmtime$)"
+)
+_FILE = re.compile(r"[\w./ *?\[\]-]{1,200}\.\w{1,10}")
 
 
 class Use(NamedTuple):
@@ -305,10 +309,12 @@ def _files_read(call: ast.Call) -> list[str]:
     Not those of a call that may write: what code makes itself would look changed each time.
     """
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    constants = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
+    if name in QUERYING and isinstance(call.func, ast.Attribute):
+        return [f for text in constants if isinstance(text, str) for f in files_named(text)]
     if not _READING.match(name) or (name == "open" and _may_write(call)):
         return []
-    texts = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
-    return [text for text in texts if isinstance(text, str) and _FILE.fullmatch(text)]
+    return [text for text in constants if isinstance(text, str) and _FILE.fullmatch(text)]
 
 
 def _may_write(call: ast.Call) -> bool:

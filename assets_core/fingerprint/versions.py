@@ -16,7 +16,7 @@ from assets_core.fingerprint.follow import (
     Component,
     Follower,
     Item,
-    NamedFile,
+    NamedFiles,
     ReadAtImport,
 )
 from assets_core.fingerprint.owning import Own, dotted, is_ours, module_name
@@ -128,14 +128,14 @@ class Fingerprints:
         read_at_import: ReadAtImport | None = None,
         resources: Mapping[str, Any] | None = None,
         secret: bytes = b"",
-        named_file: NamedFile | None = None,
+        named_files: NamedFiles | None = None,
     ) -> None:
         """``own_folders`` hold code of the project wherever they lie. ``read_at_import`` gives what
         a module read while it was imported; ``resources`` are what ``context.resources`` holds,
-        with their secrets digested by the key ``secret``. ``named_file`` tells of a file whether it
-        counts, and by which digest."""
+        with their secrets digested by the key ``secret``. ``named_files`` gives the
+        files of a path or pattern that count, with their digests."""
         roots = tuple(str(Path(root).resolve()) for root in project_roots)
-        self._about = (read_at_import, dict(resources or {}), secret, named_file)
+        self._about = (read_at_import, dict(resources or {}), secret, named_files)
         self._sessions = {"": self._session(Own(roots, tuple(own_folders)))}
 
     def _session(self, own: Own) -> _Session:
