@@ -1,7 +1,7 @@
 # What a contributor runs is what CI runs: `make check`.
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 
-.PHONY: check static format format-check lint types layers tests quick
+.PHONY: check static format format-check lint types layers tests quick whole
 
 check: static tests
 
@@ -29,3 +29,7 @@ tests:
 # Under a minute on two cores: while one works. CI runs all of them.
 quick:
 	$(PYTHON) -m pytest -q -n auto -m "not slow and not crash and not acceptance"
+
+# The searches and storms at their full length: an hour or so.
+whole:
+	ASSETS_MODEL_EXAMPLES=200 ASSETS_STORM_KILLS=100 $(PYTHON) -m pytest -q -n auto

@@ -8,25 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-# Eager, because importing the module `assets_core.asset` later would hide the decorator.
-from assets_core.asset import asset
+from assets_core.shown import draw_with
 
 if TYPE_CHECKING:
     from assets_core import checks, errors
-    from assets_core.asset import (
-        Asset,
-        Batch,
-        Definitions,
-        Freshness,
-        Group,
-        MultiAsset,
-        Out,
-        Resource,
-        Retry,
-        multi_asset,
-        source,
-        sql_asset,
-    )
     from assets_core.checks import (
         Check,
         accepted_values,
@@ -37,8 +22,13 @@ if TYPE_CHECKING:
         row_count,
         unique,
     )
-    from assets_core.execute.context import Context
-    from assets_core.execute.result import RunResult
+    from assets_core.declare.asset import Asset, MultiAsset, Out
+    from assets_core.declare.decorators import asset, multi_asset, source, sql_asset
+    from assets_core.declare.definitions import Definitions, Resource
+    from assets_core.declare.group import Group
+    from assets_core.declare.policies import Batch, Freshness, Retry
+    from assets_core.execution.context import Context
+    from assets_core.execution.result import RunResult
     from assets_core.partitions import (
         UNPARTITIONED,
         Partition,
@@ -65,10 +55,12 @@ if TYPE_CHECKING:
         window,
         yearly,
     )
-    from assets_core.plan import Plan
+    from assets_core.planning.plan import Plan
     from assets_core.project import Project
 
 __version__ = "0.1.0"
+
+draw_with("assets_core.display.renderers")
 
 __all__ = [
     "UNPARTITIONED",
@@ -126,19 +118,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "asset": (
+    "declare.asset": (
         "Asset",
-        "Batch",
-        "Definitions",
-        "Freshness",
-        "Group",
         "MultiAsset",
         "Out",
-        "Resource",
-        "Retry",
+    ),
+    "declare.decorators": (
+        "asset",
         "multi_asset",
         "source",
         "sql_asset",
+    ),
+    "declare.definitions": (
+        "Definitions",
+        "Resource",
+    ),
+    "declare.group": ("Group",),
+    "declare.policies": (
+        "Batch",
+        "Freshness",
+        "Retry",
     ),
     "checks": (
         "Check",
@@ -150,8 +149,8 @@ _HOMES = {
         "row_count",
         "unique",
     ),
-    "execute.context": ("Context",),
-    "execute.result": ("RunResult",),
+    "execution.context": ("Context",),
+    "execution.result": ("RunResult",),
     "partitions": (
         "UNPARTITIONED",
         "Partition",
@@ -178,7 +177,7 @@ _HOMES = {
         "window",
         "yearly",
     ),
-    "plan": ("Plan",),
+    "planning.plan": ("Plan",),
     "project": ("Project",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

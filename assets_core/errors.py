@@ -8,7 +8,8 @@
     ├── DefinitionError              2   the definitions do not fit together; holds every problem
     ├── StateError                   3   the state store can't be used as it is
     │   ├── StoreTooNewError         3
-    │   └── StoreBusyError           3
+    │   ├── StoreBusyError           3
+    │   └── StateBehindError         3   the data moved on without this state store
     ├── LeaseLostError               3   another run holds the partition; nothing was published
     ├── PlanMovedError               3   what a stored plan was made for has moved
     ├── StepError                    1   one asset partition failed
@@ -34,11 +35,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+LONGEST_TEXT = 65_536
+"""Characters of a message, or of a traceback, that are kept."""
+
+
+def bounded(text: str) -> str:
+    """The text; of one that is too long its beginning and end, and how much was left out."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+
 
 class AssetsError(Exception):
     """What happened, the named facts, what to do.
 
-    ``facts`` are printed as aligned ``name: value`` lines; ``hint`` is the closing advice.
+    ``facts`` are printed as aligned ``name: value`` lines, and further lines of a value below its
+    first; ``hint`` is the closing advice.
     """
 
     exit_code = 1
@@ -54,7 +67,9 @@ class AssetsError(Exception):
     def __str__(self) -> str:
         lines = [self.message]
         width = max((len(name) for name in self.facts), default=0) + 1
-        lines += [f"  {name + ':':<{width}} {value}" for name, value in self.facts.items()]
+        below = "\n" + " " * (width + 3)
+        for name, value in self.facts.items():
+            lines.append(f"  {name + ':':<{width}} {value.replace(chr(10), below)}")
         if self.hint:
             lines.append(self.hint)
         return "\n".join(lines)
@@ -134,6 +149,10 @@ class StoreBusyError(StateError):
     """Another process kept the store locked for longer than we wait."""
 
 
+class StateBehindError(StateError):
+    """The data holds what this state store should know and does not: it was lost or put back."""
+
+
 class LeaseLostError(AssetsError):
     """Another run took the asset partition over; this one published nothing."""
 
@@ -147,7 +166,12 @@ class PlanMovedError(AssetsError):
 
 
 class StepError(AssetsError):
-    """One asset partition failed."""
+    """One asset partition failed. What the user's code said of it is kept to a bounded length."""
+
+    def __init__(
+        self, message: str, *, facts: Mapping[str, object] | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(bounded(message), facts=facts, hint=hint)
 
 
 class UserCodeError(StepError):

@@ -14,25 +14,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from types import NoneType
-from typing import Any, cast
+from typing import Any
 
-from assets_core.asset import Asset, Reference, Signature, read_signature
-from assets_core.checks import Check
-from assets_core.deferring import Collected
+from assets_core.declare.asset import Asset, Reference
+from assets_core.declare.signature import Signature, read_signature
+from assets_core.declare.sql import tables_of
+from assets_core.declare.validation import did_you_mean, problem, problems_of
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.partitions import (
     ALL,
-    UNPARTITIONED,
     PartitionMapping,
     PartitionsDefinition,
     Require,
     default_mapping,
 )
-from assets_core.sql import parameters_of, tables_of
-from assets_core.tabular import can_supply, describe_supported, form_of
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
-_LONGEST_NAME = 120
+from assets_core.problems import Collected
+from assets_core.tabular.forms import can_supply, describe_supported, form_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ class Graph:
             return self.assets[name]
         except KeyError:
             raise UnknownAssetError(
-                f"There is no asset {name!r}.", hint=_did_you_mean(name, self.assets)
+                f"There is no asset {name!r}.", hint=did_you_mean(name, self.assets)
             ) from None
 
     def upstream_of(self, name: str, depth: int | None = None) -> set[str]:
@@ -179,7 +176,7 @@ class Graph:
             names = {core} & self.assets.keys()
         if not names:
             raise UnknownAssetError(
-                f"No asset matches {core!r}.", hint=_did_you_mean(core, self.assets)
+                f"No asset matches {core!r}.", hint=did_you_mean(core, self.assets)
             )
         return names
 
@@ -201,7 +198,7 @@ class Graph:
         if not names:
             known = {text for asset in self.assets.values() for text in read(asset) if text}
             raise UnknownAssetError(
-                f"No asset has {attribute} {value!r}.", hint=_did_you_mean(value, known)
+                f"No asset has {attribute} {value!r}.", hint=did_you_mean(value, known)
             )
         return names
 
@@ -231,15 +228,6 @@ def _reach(start: str, step: Callable[[str], Iterable[str]], depth: int | None) 
     return found
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
-    if close:
-        return f"Did you mean {' or '.join(repr(n) for n in close)}?"
-    shown = ", ".join(choices[:8]) + (", …" if len(choices) > 8 else "")
-    return f"There are: {shown}." if choices else "There are none."
-
-
 @dataclass
 class _Builder:
     """One pass over the definitions, collecting problems instead of stopping at the first."""
@@ -262,13 +250,12 @@ class _Builder:
         # One walk over an op serves all the assets that it makes.
         ops = [self._op(a, assets) for a in assets.values() if self._is_first(a, assets)]
         for asset in assets.values():
-            self._check_asset(asset)
+            self.problems += problems_of(asset, self.io_managers, self.found)
         found = [op for op in ops if op is not None]
         return assets, self._ordered(found)
 
     def problem(self, asset: Asset, message: str, hint: str = "", **facts: object) -> None:
-        named = {"asset": f"{asset.name}  ({asset.location})", **facts}
-        self.problems.append(DefinitionError(message, facts=named, hint=hint))
+        self.problems.append(problem(asset, message, hint, **facts))
 
     def _unique(self) -> dict[str, Asset]:
         assets: dict[str, Asset] = {}
@@ -293,88 +280,6 @@ class _Builder:
     def _is_first(asset: Asset, assets: Mapping[str, Asset]) -> bool:
         present = [name for name in asset.siblings if name in assets]
         return not present or present[0] == asset.name
-
-    def _check_asset(self, asset: Asset) -> None:
-        if not _NAME.fullmatch(asset.name) or len(asset.name) > _LONGEST_NAME:
-            self.problem(
-                asset,
-                f"{asset.name[:_LONGEST_NAME]!r} can't be an asset's name.",
-                "Letters, digits and '_', starting with a letter; '.' or '-' between words; "
-                f"at most {_LONGEST_NAME} characters.",
-            )
-        if asset.kind != "source" and asset.io not in self.io_managers:
-            self.problem(
-                asset,
-                f"Asset {asset.name!r} is kept by an unknown IO manager.",
-                _did_you_mean(asset.io, self.io_managers),
-                missing=asset.io,
-            )
-
-        for check in cast("tuple[object, ...]", asset.checks):  # whatever was given
-            if not isinstance(check, Check):
-                self.problem(
-                    asset,
-                    f"checks= of asset {asset.name!r} holds {check!r}, which is no check.",
-                    "Decorate a function with @check; the others are not_null(…) and its like.",
-                )
-        self._check_batch(asset)
-        self._check_observing(asset)
-
-    def _check_observing(self, asset: Asset) -> None:
-        if asset.kind == "source" and asset.required is not None:
-            self.problem(
-                asset,
-                f"Source {asset.name!r} has require=, and a source reads nothing.",
-                "Give it to what reads the source.",
-            )
-        for name in _OF_WHAT_IS_BUILT if asset.kind == "source" else ():
-            if getattr(asset, name) != getattr(_PLAIN, name):
-                self.problem(
-                    asset,
-                    f"Source {asset.name!r} has {name}=, and a source is observed, never built.",
-                    "Give it to what reads the source.",
-                )
-        named = ("token", "observe_range", "closed_after", "vanished")
-        given = [name for name in named if getattr(asset, name) is not None]
-        if given and asset.kind != "source":
-            self.problem(
-                asset,
-                f"Asset {asset.name!r} has {given[0]}=, and only a source is observed.",
-                f"Declare it with @source, or drop {given[0]}=.",
-            )
-            return
-        if {"token", "observe_range"} <= set(given):
-            self.problem(
-                asset,
-                f"Source {asset.name!r} has both token= and observe_range=.",
-                "Keep observe_range=: it gives the tokens of many partitions at once.",
-            )
-        timeless = asset.partitions.time is None and asset.kind == "source"
-        if "closed_after" in given and timeless and not self.found.stands_in(asset.partitions):
-            self.problem(
-                asset,
-                f"Source {asset.name!r} has closed_after=, and its partitions have no windows "
-                "that could end.",
-                "Drop closed_after=, or give it partitions along time.",
-            )
-
-    def _check_batch(self, asset: Asset) -> None:
-        if asset.batch is None or asset.kind == "source" or asset.partitions is UNPARTITIONED:
-            return
-        if asset.partition_column is None:
-            self.problem(
-                asset,
-                f"Asset {asset.name!r} has batch= and no partition_column=.",
-                "Name the column that tells which partition a row belongs to: "
-                "partition_column='day'.",
-            )
-        if asset.sql and "partition_key" in parameters_of(asset.sql):
-            self.problem(
-                asset,
-                f"The query of asset {asset.name!r} binds $partition_key, and batch= runs it for "
-                "several partitions at a time.",
-                "Use $partition_start and $partition_end, which bound them all, or drop batch=.",
-            )
 
     def _op(self, asset: Asset, assets: Mapping[str, Asset]) -> Op | None:
         try:
@@ -442,7 +347,7 @@ class _Builder:
             self.problem(
                 asset,
                 f"inputs= of asset {asset.name!r} names {name!r}, which it does not read.",
-                _did_you_mean(name, names) if names else "It reads nothing.",
+                did_you_mean(name, names) if names else "It reads nothing.",
             )
 
     def _input(
@@ -524,13 +429,6 @@ class _Builder:
                 hint="Break it. An asset may read its own past only, by lag(n) or window(n, -1).",
             )
         )
-
-
-_PLAIN = Asset("")
-_OF_WHAT_IS_BUILT = (
-    *("io", "checks", "retry", "executor", "schema"),
-    *("partition_column", "max_rejected", "exclude", "batch"),
-)
 
 
 def _is_rowless(returns: Any) -> bool:

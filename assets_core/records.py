@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from assets_core.hashing import hexdigest
+from assets_core.fingerprint.hashing import hexdigest
 
 Version = tuple[int, int]
 """A data version or an input digest: two unsigned 64-bit integers, most significant first."""

@@ -37,7 +37,8 @@ class Settings(BaseModel):
     ``module`` is what is loaded (a dotted name or a path), ``state`` the state store's URL,
     ``environment`` the name space of pointers, ``jobs`` how many steps run at a time,
     ``lease_seconds`` how long a run may give no sign of life before others may take over,
-    ``code_roots`` further folders (relative to the root) whose code is the project's own.
+    ``code_roots`` further folders (relative to the root) whose code is the project's own,
+    ``output_bytes`` how much is kept of what one attempt at a step prints and logs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,12 +49,13 @@ class Settings(BaseModel):
     jobs: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=1024)
     lease_seconds: float = Field(60.0, gt=0.1, le=86_400)
     code_roots: tuple[str, ...] = ()
+    output_bytes: int = Field(10_000_000, ge=1_000)
     io: Mapping[str, StoreSettings] = Field(default_factory=dict)
     config: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSettings:
     """Where settings came from: the project's root and the file (None without one)."""
 
     root: Path
@@ -61,19 +63,19 @@ class Found:
     values: Mapping[str, Any]
 
 
-def find(start: Path) -> Found:
+def find(start: Path) -> FoundSettings:
     """The nearest settings at or above ``start``; ``start`` itself is the root without any."""
     for folder in (start, *start.parents):
         own = folder / "assets.toml"
         if own.is_file():
-            return Found(folder, own, _plain(own, _read(own)))
+            return FoundSettings(folder, own, _plain(own, _read(own)))
         shared = folder / "pyproject.toml"
         if shared.is_file():
             tool = _read(shared).get("tool")
             given = tool.get("assets") if isinstance(tool, dict) else None
             if given is not None:
-                return Found(folder, shared, _table(shared, given))
-    return Found(start, None, {})
+                return FoundSettings(folder, shared, _table(shared, given))
+    return FoundSettings(start, None, {})
 
 
 def _plain(path: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def load_settings(
-    found: Found, *, given: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    found: FoundSettings, *, given: Mapping[str, Any], environ: Mapping[str, str] | None = None
 ) -> Settings:
     """Settings out of file, environment and call, the later winning.
 
@@ -147,7 +149,9 @@ def _variables(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _merged_config(found: Found, environ: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
+def _merged_config(
+    found: FoundSettings, environ: Mapping[str, str] | None
+) -> dict[str, dict[str, Any]]:
     raw = found.values.get("config", {})
     for name, values in raw.items() if isinstance(raw, Mapping) else [("", raw)]:
         if not isinstance(values, Mapping):
@@ -172,7 +176,7 @@ def _merged_config(found: Found, environ: Mapping[str, str] | None) -> dict[str,
 
 def _config_error(
     error: ValidationError,
-    found: Found,
+    found: FoundSettings,
     variables: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> ConfigError:

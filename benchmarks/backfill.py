@@ -33,14 +33,15 @@ from typing import Any
 import pyarrow as pa
 
 from assets_core import Definitions, Partition, Project, asset, daily
-from assets_core.backfills import Wish
+from assets_core.operations.backfill.request import BackfillRequest
 from io_managers import Memory
 
 START = date(1990, 1, 1)
 MODULE = """
 import os, time
 import pyarrow as pa
-from assets_core import Definitions, Partition, asset, daily
+from assets_core import Definitions, Partition, daily
+from assets_core import asset
 from io_managers import DuckDBTables, ParquetFiles
 
 days = daily("{first}", end="{end}")
@@ -229,12 +230,12 @@ def growth(place: Path, size: int) -> dict[str, float]:
         took[name] = time.perf_counter() - began
         return found
 
-    wish = Wish(reprocess="all")
+    request = BackfillRequest(reprocess="all")
     with project:
         project.plan("a0")  # the codes of functions, read once
-        plan = timed("plan", lambda: project.backfills.plan(wish))
+        plan = timed("plan", lambda: project.backfills.plan(request))
         assert len(plan) == size // assets * assets
-        one_ = timed("store", lambda: project.backfills.begin(wish, plan))
+        one_ = timed("store", lambda: project.backfills.begin(request, plan))
         timed("show", lambda: project.backfills.progress(one_.id))
         left = timed("take up", lambda: project.backfills.left(one_.id))
         assert len(left) == len(plan)

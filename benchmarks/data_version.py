@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assets_core.dataversion import data_version
+from assets_core.fingerprint.row_hash.hasher import data_version
 
 GOAL = 0.25
 

@@ -34,9 +34,11 @@ import pyarrow as pa
 from assets_core import Project, asset, daily, hourly, lag, last
 from assets_core.contracts import Publish
 from assets_core.graph import Graph
-from assets_core.plan import make_plan
+from assets_core.planning.digests import Digests
+from assets_core.planning.facts import AssetFacts, Facts
+from assets_core.planning.plan import make_plan
+from assets_core.planning.resolved_graph import ResolvedGraph
 from assets_core.records import InputRead, Materialization, Receipt
-from assets_core.staleness import AssetFacts, Digests, Facts, Wiring
 
 START = datetime(1990, 1, 1, tzinfo=UTC)
 ZONE = "Europe/Berlin"
@@ -130,7 +132,7 @@ def recorded(graph: Graph, now: datetime) -> Facts:
         assets[name] = facts
         next_id += space.n
     found = Facts(spaces, assets, {1: CODE})
-    digests = Digests(Wiring(graph, spaces), found)
+    digests = Digests(ResolvedGraph(graph, spaces), found)
     for op in graph.ops:
         found.assets[op.name].digest[:] = digests.column(op)
     return found

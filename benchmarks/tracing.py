@@ -15,7 +15,7 @@ import time
 import pyarrow as pa
 
 from assets_core import Definitions, Partition, Project, asset, daily
-from assets_core.execute import step
+from assets_core.fingerprint.tracing import tracing
 
 
 def build(steps: int, *, traced: bool) -> float:
@@ -45,7 +45,7 @@ def alone(rounds: int = 20_000) -> float:
         contents = project.contents()
         began = time.perf_counter()
         for _ in range(rounds):
-            with step.tracing(contents.watch, ()) as trace:
+            with tracing(contents.watch, ()) as trace:
                 pass
             list(contents.of(trace))
         return (time.perf_counter() - began) / rounds

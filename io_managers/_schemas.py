@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from assets_core.errors import OutputError, StorageError, UsageError
-from assets_core.widening import common_type
+from assets_core.tabular.common_types import common_type
 
 
 def without_frame_metadata(schema: pa.Schema) -> pa.Schema:

@@ -10,15 +10,16 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_core.contracts import Fence, Found, Staged, Target
+from assets_core.contracts import Found, Staged, Target
 from assets_core.errors import MissingDataError, OutputError, UsageError
 from assets_core.faults import reach
 from assets_core.records import Receipt
+from io_managers._bases import CatalogStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,10 +44,30 @@ class _Version:
     rejects: str = ""
 
 
-class Memory:
-    """Partitions kept in this process and lost with it. Safe to use from several threads."""
+class _View(CatalogStore):
+    """Which version of each partition is current, for those who scan; nobody outside can look."""
 
-    transactional = False
+    _lock: threading.Lock
+    _view: dict[tuple[str, str, tuple[str, ...]], str]
+
+    def expose(
+        self, environment: str, asset: str, path_parts: tuple[str, ...], receipt: Receipt
+    ) -> None:
+        """Note which version is current; nobody outside can look."""
+        with self._lock:
+            self._view[environment, asset, path_parts] = receipt.location
+
+    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
+        """Note that no version is current."""
+        with self._lock:
+            self._view.pop((environment, asset, path_parts), None)
+
+    def flush(self) -> None:
+        """Nothing to sync."""
+
+
+class Memory(_View):
+    """Partitions kept in this process and lost with it. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._home = secrets.token_hex(4)
@@ -57,7 +78,7 @@ class Memory:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._versions: dict[str, _Version] = {}
-        self._view: dict[tuple[str, str, tuple[str, ...]], str] = {}
+        self._view = {}
         self._folder: Path | None = None
 
     def bind(self, name: str, root: Path) -> None:  # noqa: ARG002 -- memory has no place on disk
@@ -214,30 +235,7 @@ class Memory:
         for location in filter(None, (receipt.location, receipt.rejects)):
             self._version(location)
 
-    # ---------------------------------------------------------------------------- view, recovery
-
-    def expose(
-        self, environment: str, asset: str, path_parts: tuple[str, ...], receipt: Receipt
-    ) -> None:
-        """Note which version is current; nobody outside can look."""
-        with self._lock:
-            self._view[environment, asset, path_parts] = receipt.location
-
-    def conceal(self, environment: str, asset: str, path_parts: tuple[str, ...]) -> None:
-        """Note that no version is current."""
-        with self._lock:
-            self._view.pop((environment, asset, path_parts), None)
-
-    def flush(self) -> None:
-        """Nothing to sync."""
-        reach("flush.begin")
-
-    def fences(self, environment: str, asset: str, partitions: Sequence[str]) -> list[Fence]:  # noqa: ARG002 -- the contract's signature
-        """None: the state store is the fence of a catalog store."""
-        return []
-
-    def fence_off(self, environment: str, asset: str, tokens: Mapping[str, int]) -> None:
-        """Nothing: the state store is the fence of a catalog store."""
+    # ---------------------------------------------------------------------------- recovery
 
     def sweep(self, run: str, keep: Collection[str]) -> int:
         """Forget what the dead run left staged; the number of versions forgotten."""

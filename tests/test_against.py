@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from world import World
 
 from assets_core import Group, daily, last
-from assets_core.hashing import hexdigest
-from assets_core.plan import Plan
-from assets_core.review.against import Against, Scope, against_markdown, find_changes, plan_against
-from assets_core.review.describing import Described, DescribedAsset, DescribedInput
+from assets_core.display.comparison import against_markdown
+from assets_core.fingerprint.hashing import hexdigest
+from assets_core.planning.comparison import Comparison, Scope, find_changes, plan_against
+from assets_core.planning.description import Described, DescribedAsset, DescribedInput
+from assets_core.planning.plan import Plan
 
 g = Group("g", partitions=daily("2024-01-01", end="2024-01-06"))
 
@@ -99,10 +100,10 @@ def test_changed_code_must_run_and_all_that_reads_it_may(world: World) -> None:
 
 def test_the_cause_names_what_changed(world: World) -> None:
     plan, _ = compare(world, described(world), described(world, clean="2"))
-    found = Against(
+    found = Comparison(
         "main", plan, find_changes(described(world), described(world, clean="2")), 0, True
     )
-    assert found.told().because == [
+    assert found.summary().because == [
         "because clean: code changed (function clean) → 5 must, 5 may downstream"
     ]
 
@@ -172,7 +173,7 @@ def test_without_records_every_partition_counts(tmp_path: Path) -> None:
     plan, anyway = compare(world, described(world), described(world, clean="2"), recorded=False)
     assert numbers(plan) == {"clean": (5, 0), "trend": (0, 5)}
     assert anyway == 0
-    found = Against("main", plan, find_changes(described(world), described(world)), 0, False)
+    found = Comparison("main", plan, find_changes(described(world), described(world)), 0, False)
     assert found.cost_text(2) == "What it takes is unknown: no builds are recorded here."
 
 
@@ -209,7 +210,7 @@ def test_only_what_is_selected_is_told(world: World) -> None:
 
 def test_the_cost_is_that_of_recorded_builds(world: World) -> None:
     plan, anyway = compare(world, described(world), described(world, clean="2"))
-    found = Against("main", plan, find_changes(described(world), described(world)), anyway, True)
+    found = Comparison("main", plan, find_changes(described(world), described(world)), anyway, True)
     assert found.cost(1).must.seconds == pytest.approx(5 * 1.5)
     assert found.cost(1).must.rows == 500
 
@@ -271,7 +272,7 @@ def test_another_declaration_is_told_though_nothing_becomes_stale(world: World) 
 
 def test_markdown_shows_what_is_special_as_it_is(world: World) -> None:
     plan, _ = compare(world, described(world), described(world, clean="2"))
-    found = Against("a|b_c @me", plan, find_changes(described(world), described(world)), 0, True)
+    found = Comparison("a|b_c @me", plan, find_changes(described(world), described(world)), 0, True)
     text = against_markdown(found, 1)
     assert text.startswith("**Against a\\|b\\_c @\u200bme: 5 must run")
     rows = [line for line in text.splitlines() if line.startswith("| clean ")]

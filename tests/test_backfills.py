@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets_core import Definitions, Partition, Project, asset, daily, source
-from assets_core.backfills import Wish
 from assets_core.errors import PlanMovedError, UsageError
+from assets_core.operations.backfill.request import BackfillRequest
 from assets_core.records import Run
 from io_managers.memory import Memory
 
@@ -101,7 +101,7 @@ def test_a_backfill_builds_what_is_stale_once(world: World) -> None:
 
 
 def test_a_dry_run_is_a_plan_and_stores_nothing(world: World) -> None:
-    assert len(world.project.backfills.plan(Wish(partitions=(RANGE,)))) == 36
+    assert len(world.project.backfills.plan(BackfillRequest(partitions=(RANGE,)))) == 36
     assert world.project.backfills.all() == []
 
 
@@ -129,7 +129,7 @@ def test_failed_builds_what_failed_last(world: World) -> None:
     assert set(world.calls) == {("raw", KEYS[2]), ("raw", KEYS[5])}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_however_often_it_is_paused_everything_is_built_once(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -141,8 +141,8 @@ def test_however_often_it_is_paused_everything_is_built_once(
         project.materialize(partitions=KEYS[:before])
     world.calls.clear()
     pauses = data.draw(st.lists(st.integers(1, 20), max_size=3), "pauses after")
-    wish = Wish(partitions=(RANGE,), reprocess="all", jobs=2)
-    one = project.backfills.begin(wish, project.backfills.plan(wish))
+    request = BackfillRequest(partitions=(RANGE,), reprocess="all", jobs=2)
+    one = project.backfills.begin(request, project.backfills.plan(request))
     for steps in pauses:
         project.backfills.proceed(one.id, on_event=world.pausing_after(steps, []))
         if project.backfills.get(one.id).status == "done":
@@ -157,8 +157,8 @@ def test_however_often_it_is_paused_everything_is_built_once(
 
 
 def test_a_paused_run_was_interrupted_and_did_not_fail(world: World) -> None:
-    wish = Wish(partitions=(RANGE,))
-    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    request = BackfillRequest(partitions=(RANGE,))
+    one = world.project.backfills.begin(request, world.project.backfills.plan(request))
     result = world.project.backfills.proceed(one.id, on_event=world.pausing_after(4, []))
     assert (result.status, result.exit_code) == ("interrupted", 130)
     run = world.project.run(result.run_id)
@@ -167,8 +167,8 @@ def test_a_paused_run_was_interrupted_and_did_not_fail(world: World) -> None:
 
 
 def test_what_another_run_has_built_is_not_built_again(world: World) -> None:
-    wish = Wish(partitions=(RANGE,), reprocess="all")
-    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    request = BackfillRequest(partitions=(RANGE,), reprocess="all")
+    one = world.project.backfills.begin(request, world.project.backfills.plan(request))
     world.project.materialize(partitions=KEYS[4])
     world.project.backfills.proceed(one.id)
     assert set(world.calls.values()) == {1}
@@ -229,8 +229,8 @@ def test_sources_that_can_not_be_observed_are_failures_to_stop_at(tmp_path: Path
 
 
 def test_code_that_changed_is_said_and_the_rest_planned_anew(world: World) -> None:
-    wish = Wish(partitions=(RANGE,))
-    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    request = BackfillRequest(partitions=(RANGE,))
+    one = world.project.backfills.begin(request, world.project.backfills.plan(request))
     world.project.backfills.proceed(one.id, on_event=world.pausing_after(4, []))
     changed = world.with_code("2")
     assert changed.project.backfills.changed(one) == ["raw"]
@@ -269,8 +269,8 @@ def test_what_was_released_and_what_others_built_is_not_left(world: World) -> No
 
 def test_what_has_become_stale_beside_it_is_left_alone(world: World) -> None:
     world.project.materialize("raw", KEYS[:4])
-    wish = Wish(select=("raw",), partitions=(RANGE,))
-    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    request = BackfillRequest(select=("raw",), partitions=(RANGE,))
+    one = world.project.backfills.begin(request, world.project.backfills.plan(request))
     changed = world.with_code("2")
     assert changed.project.backfills.proceed(one.id).ok
     assert set(changed.calls) == {("raw", key) for key in KEYS[4:]}
@@ -278,8 +278,8 @@ def test_what_has_become_stale_beside_it_is_left_alone(world: World) -> None:
 
 
 def test_pinned_code_is_not_gone_on_with_by_other_code(world: World) -> None:
-    wish = Wish(partitions=(RANGE,), pin_code=True)
-    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    request = BackfillRequest(partitions=(RANGE,), pin_code=True)
+    one = world.project.backfills.begin(request, world.project.backfills.plan(request))
     changed = world.with_code("2")
     with pytest.raises(PlanMovedError, match="raw") as refusal:
         changed.project.backfills.proceed(one.id)
@@ -318,8 +318,8 @@ def test_what_was_paused_is_taken_up_when_its_steps_have_ended(world: World) -> 
 
 
 def test_what_was_cancelled_stays_so(world: World) -> None:
-    wish = Wish(partitions=(RANGE,))
-    one = world.project.backfills.begin(wish, world.project.backfills.plan(wish))
+    request = BackfillRequest(partitions=(RANGE,))
+    one = world.project.backfills.begin(request, world.project.backfills.plan(request))
     world.project.backfills.cancel(one.id)
     with pytest.raises(UsageError, match="cancelled"):
         world.project.backfills.proceed(one.id)
@@ -371,7 +371,7 @@ def test_more_than_it_may_cost_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "options",
     [
         {"reprocess": "some"},
         {"order": "random"},
@@ -381,9 +381,9 @@ def test_more_than_it_may_cost_is_refused(world: World) -> None:
         {"max_cost": ", rows"},
     ],
 )
-def test_wishes_that_can_not_be_are_refused(world: World, wish: dict[str, Any]) -> None:
+def test_requests_that_can_not_be_are_refused(world: World, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        world.project.backfill("raw", RANGE, **wish)
+        world.project.backfill("raw", RANGE, **options)
     assert world.project.backfills.all() == []
 
 

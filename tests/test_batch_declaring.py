@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from assets_core import Batch, Group, Partition, Partitions, asset, daily, sql_asset
-from assets_core.coding import code_versions
 from assets_core.errors import DefinitionError, PartitionError
 from assets_core.graph import Graph
+from assets_core.workspace.codes import code_versions
 from io_managers import Memory
 
 DAYS = daily("2024-01-01")
@@ -83,9 +83,9 @@ def test_an_asset_without_partitions_takes_its_groups_batch() -> None:
 
 def test_the_code_version_does_not_know_of_batches() -> None:
     versions = {
-        code_versions(Graph.build([declared(batch=batch)]), {}, {"default": Memory()}, HERE)[
-            "ranged"
-        ].hex
+        code_versions(
+            Graph.build([declared(batch=batch)]), {}, {"default": Memory().identity()}, HERE
+        )["ranged"].hex
         for batch in (None, True, Batch(7, on_failure="fail"))
     }
     assert len(versions) == 1

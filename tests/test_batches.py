@@ -32,7 +32,7 @@ from assets_core import (
 )
 from assets_core.contracts import IOManager
 from assets_core.errors import DiskFullError
-from assets_core.execute.tally import StepEvent
+from assets_core.execution.events import StepEvent
 from assets_core.partitions import Partition, PartitionsDefinition
 from assets_core.records import Materialization
 from io_managers import DuckDBTables, Memory, ParquetFiles
@@ -473,9 +473,7 @@ def _comparable(fact: Materialization) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["duckdb", "parquet", "memory"])
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), size=st.integers(2, 9))
 def test_any_history_of_batches_equals_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, store: str, seed: int, size: int
@@ -503,9 +501,7 @@ def test_any_history_of_batches_equals_one_by_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["duckdb", "parquet"])
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), size=st.integers(2, 9))
 def test_any_history_of_a_query_in_batches_equals_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, store: str, seed: int, size: int

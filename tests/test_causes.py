@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World
 
-from assets_core.asset import asset, source
+from assets_core.declare.decorators import asset, source
 from assets_core.graph import Graph
-from assets_core.observe.causes import MOST, Cause, find_causes
-from assets_core.observe.display import tell_plan
 from assets_core.partitions import all_partitions, daily, lag, last, monthly
-from assets_core.plan import Plan, make_plan
-from assets_core.staleness import Digests, Facts, Wiring
+from assets_core.planning.cause_finder import MOST, find_causes
+from assets_core.planning.causes import Cause
+from assets_core.planning.digests import Digests
+from assets_core.planning.facts import Facts
+from assets_core.planning.plan import Plan, make_plan
+from assets_core.planning.resolved_graph import ResolvedGraph
+from assets_core.planning.summary import summarize_plan
 
 DAYS = daily("2024-01-01")
 
@@ -164,7 +167,7 @@ def test_a_plan_with_many_causes_shows_the_largest() -> None:
     causes = find_causes(plan)
     assert len(causes.found) == MOST
     assert sum(cause.must for cause in causes.found) == len(names)
-    assert tell_plan(plan).causes[-1] == (
+    assert summarize_plan(plan).causes[-1] == (
         f"more than {MOST - 13} further causes",
         "180 asset partitions",
     )
@@ -176,14 +179,14 @@ def _wide(names: list[str]) -> Plan:
     graph = Graph.build(made)
     spaces = {a.name: a.partitions.resolve(_now()) for a in made}
     facts = Facts.empty(spaces)
-    facts.recall = _Parts()  # type: ignore[assignment]  # only code parts are asked for
+    facts.lookup = _Parts()  # type: ignore[assignment]  # only code parts are asked for
     for i, name in enumerate(names):
         facts.codes[i] = f"old{i}"
         facts.assets[name].id[:] = facts.assets[name].data[:] = 1
         facts.assets[name].code[:] = i
-    wiring = Wiring(graph, spaces)
+    resolved = ResolvedGraph(graph, spaces)
     for op in graph.ops:
-        facts.assets[op.name].digest[:] = Digests(wiring, facts).column(op)
+        facts.assets[op.name].digest[:] = Digests(resolved, facts).column(op)
     parts = {name: {f"function {name}": "new"} for name in names}
     return make_plan(graph, facts, dict.fromkeys(names, "new"), now=_now(), parts=parts)
 
@@ -203,7 +206,7 @@ def _now() -> Any:
 # Against brute force
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sets(st.integers(0, 59), max_size=4),
     st.sets(st.integers(0, 59), max_size=4),
@@ -214,14 +217,14 @@ def test_counts_equal_a_walk_over_every_step(
 ) -> None:
     graph = Graph.build(ASSETS)
     spaces = {a.name: a.partitions.resolve(_now()) for a in ASSETS}
-    wiring, facts = Wiring(graph, spaces), Facts.empty(spaces)
+    resolved, facts = ResolvedGraph(graph, spaces), Facts.empty(spaces)
     facts.codes = {1: "old"}
     for number, op in enumerate(graph.ops):
         own = facts.assets[op.name]
         own.id[:] = number + 1
         own.data[:] = np.arange(2, dtype=np.uint64) + np.uint64(number + 1)
         own.code[:] = 1
-        own.digest[:] = Digests(wiring, facts).column(op)
+        own.digest[:] = Digests(resolved, facts).column(op)
     for name, moved in (("landing", landed), ("rates", rated)):
         facts.assets[name].id[list(moved)] = 100
         facts.assets[name].data[list(moved)] += np.uint64(7)
@@ -239,7 +242,7 @@ def _walked(plan: Plan, moved: dict[str, set[int]]) -> dict[str, tuple[int, int]
         for ordinal, bits in zip(batch.ordinals.tolist(), batch.reasons.tolist(), strict=True):
             own, carried = set(), set()
             for read in batch.op.inputs:
-                for up in plan.wiring.edge(batch.op, read).upstream(ordinal).tolist():
+                for up in plan.resolved.edge(batch.op, read).upstream(ordinal).tolist():
                     if up in moved.get(read.asset, ()):
                         own.add(read.asset)
                     carried |= causes.get((read.asset, up), set())
@@ -261,14 +264,14 @@ def test_a_million_stale_partitions_have_one_cause() -> None:
     space = days.resolve(_now())
     facts = Facts.empty({a.name: space for a in made})
     facts.codes = {1: "old"}
-    wiring = Wiring(graph, facts.spaces)
+    resolved = ResolvedGraph(graph, facts.spaces)
     for op in graph.ops:
         own = facts.assets[op.name]
         own.id[:], own.code[:], own.data[:] = 1, 1, 5
-        own.digest[:] = Digests(wiring, facts).column(op)
+        own.digest[:] = Digests(resolved, facts).column(op)
     codes = dict.fromkeys(graph.assets, "old") | {"a0001": "new"}
     plan = make_plan(graph, facts, codes, now=_now())
-    told = tell_plan(plan)
+    told = summarize_plan(plan)
     assert len(plan) == 100 * space.n > 900_000
     assert told.causes == (
         ("a0001: code changed", f"{space.n:,} must, {99 * space.n:,} may downstream"),

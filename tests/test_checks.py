@@ -35,8 +35,8 @@ from assets_core.checks import (
     not_null,
     row_count,
     unique,
-    whole,
 )
+from assets_core.checks import rows as held_rows
 from assets_core.errors import CorruptDataError, DefinitionError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def column(values: Sequence[Any], kind: pa.DataType | None = None) -> pa.Table:
 @pytest.fixture
 def tiny(monkeypatch):
     """Rows are never held, so that everything is read again from where it is staged."""
-    monkeypatch.setattr(whole, "_HELD_BYTES", -1)
+    monkeypatch.setattr(held_rows, "_HELD_BYTES", -1)
 
 
 # ------------------------------------------------------------------ declarations
@@ -433,25 +433,21 @@ def agrees_with_python(
         assert f"at row {bad[0] + 1}" in result.message
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | numbers, max_size=8), bounds, bounds, sides)
 def test_in_range_agrees_with_python_on_whole_numbers(values, low, high, side):
     agrees_with_python(values, pa.int64(), low, high, side)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(), max_size=8), bounds, bounds, sides)
 def test_in_range_agrees_with_python_on_floats(values, low, high, side):
     agrees_with_python(values, pa.float64(), low, high, side)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(width=32), max_size=8), bounds, bounds, sides)
 def test_in_range_agrees_with_python_on_small_floats(values, low, high, side):
     agrees_with_python(values, pa.float32(), low, high, side)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.decimals(-9, 9, places=2), max_size=8), bounds, bounds, sides)
 def test_in_range_agrees_with_python_on_decimals(values, low, high, side):
     agrees_with_python(values, pa.decimal128(9, 2), low, high, side)
@@ -460,13 +456,11 @@ def test_in_range_agrees_with_python_on_decimals(values, low, high, side):
 moments = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | moments, max_size=8), moments, st.none() | moments, sides)
 def test_in_range_agrees_with_python_on_times(values, low, high, side):
     agrees_with_python(values, pa.timestamp("us"), low, high, side)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.text(max_size=3), max_size=8), st.text(max_size=3), sides)
 @example(["\0"], "\0", "right")
 def test_in_range_agrees_with_python_on_text(values, low, side):
@@ -515,7 +509,6 @@ def test_accepted_values_of_a_type_that_has_none_fail_clearly():
     assert "can't be evaluated" in run(accepted_values("v", [[1]]), column([[1]])).message
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(0, 9)), st.sets(st.integers(0, 9), min_size=1))
 def test_accepted_values_agree_with_python(values, accepted):
     result = run(accepted_values("v", accepted), column(values, pa.int64()), size=3)
@@ -595,7 +588,7 @@ def test_unique_passes_without_repeats():
 @pytest.mark.parametrize("how", ["held", "read again"])
 def test_unique_counts_the_rows_that_repeat_and_shows_what(how, monkeypatch):
     if how == "read again":
-        monkeypatch.setattr(whole, "_HELD_BYTES", -1)
+        monkeypatch.setattr(held_rows, "_HELD_BYTES", -1)
     result = run(unique("v"), column([7, 8, 7, 9, 7, 8]), size=2)
     assert result.message == "3 of 6 rows repeat an earlier v, such as 7 (3 times)"
     assert (result.failed_rows, result.sample) == (3, (7, 8))
@@ -604,7 +597,7 @@ def test_unique_counts_the_rows_that_repeat_and_shows_what(how, monkeypatch):
 @pytest.mark.parametrize("how", ["held", "read again"])
 def test_unique_over_several_columns_compares_them_together(how, monkeypatch):
     if how == "read again":
-        monkeypatch.setattr(whole, "_HELD_BYTES", -1)
+        monkeypatch.setattr(held_rows, "_HELD_BYTES", -1)
     rows = pa.table({"a": [1, 1, 2, 1], "b": ["x", "y", "x", "x"], "c": [1, 2, 3, 4]})
     result = run(unique("a", "b"), rows)
     assert (result.failed_rows, result.sample) == (1, ([1, "x"],))
@@ -671,7 +664,6 @@ def repeated(rows: list[tuple[Any, ...]]) -> int:
     return sum(count - 1 for count in known.values())
 
 
-@settings(deadline=None)
 @given(st.lists(keys, max_size=12))
 def test_unique_agrees_with_python(rows):
     table = pa.table(
@@ -684,7 +676,7 @@ def test_unique_agrees_with_python(rows):
     assert (run(unique("a"), table, size=3).failed_rows or 0) == repeated([r[:1] for r in rows])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(keys, min_size=1, max_size=12))
 def test_unique_agrees_with_python_when_it_reads_again(rows):
     table = pa.table(
@@ -694,11 +686,10 @@ def test_unique_agrees_with_python_when_it_reads_again(rows):
         }
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whole, "_HELD_BYTES", -1)
+        patch.setattr(held_rows, "_HELD_BYTES", -1)
         assert (run(unique("a", "b"), table, size=3).failed_rows or 0) == repeated(rows)
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.none() | st.integers(0, 3), min_size=2, max_size=2), max_size=12))
 def test_not_null_agrees_with_python(rows):
     table = pa.table({n: pa.array([r[i] for r in rows], pa.int64()) for i, n in enumerate("ab")})
@@ -712,7 +703,7 @@ def test_not_null_agrees_with_python(rows):
 @pytest.mark.parametrize("how", ["held", "read again"])
 def test_a_query_that_returns_no_rows_passes_and_each_row_fails(how, monkeypatch):
     if how == "read again":
-        monkeypatch.setattr(whole, "_HELD_BYTES", -1)
+        monkeypatch.setattr(held_rows, "_HELD_BYTES", -1)
     rows = pa.table({"a": range(10), "b": ["x"] * 10})
     assert run(checks.sql("SELECT * FROM this WHERE a < 0"), rows).passed
     result = run(checks.sql("SELECT a, b FROM this WHERE a > 2 ORDER BY a"), rows, size=3)
@@ -725,7 +716,7 @@ def test_a_query_that_returns_no_rows_passes_and_each_row_fails(how, monkeypatch
 @pytest.mark.parametrize("how", ["held", "read again"])
 def test_a_query_may_read_this_several_times(how, monkeypatch):
     if how == "read again":
-        monkeypatch.setattr(whole, "_HELD_BYTES", -1)
+        monkeypatch.setattr(held_rows, "_HELD_BYTES", -1)
     query = "SELECT x.v FROM this x JOIN this y ON x.v = y.v + 1"
     assert run(checks.sql(query), column([1, 2, 3])).failed_rows == 2
 
@@ -812,7 +803,7 @@ def test_an_exit_is_a_failed_check():
 @pytest.mark.parametrize("kind", [pa.Table, pa.RecordBatchReader, pl.DataFrame, pd.DataFrame])
 def test_a_function_gets_the_rows_as_what_it_asks_for(kind, how, monkeypatch):
     if how == "read again":
-        monkeypatch.setattr(whole, "_HELD_BYTES", -1)
+        monkeypatch.setattr(held_rows, "_HELD_BYTES", -1)
     seen = []
 
     def mine(rows: kind) -> None:  # type: ignore[valid-type]

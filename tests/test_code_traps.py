@@ -15,7 +15,7 @@ from textwrap import dedent
 import pytest
 from tracked import Project
 
-from assets_core.fingerprint import CodeVersion
+from assets_core.fingerprint.versions import CodeVersion
 
 Files = dict[str, str]
 
@@ -1570,6 +1570,30 @@ STALE: dict[str, tuple[Files, str, str]] = {
         ),
         "'g'",
         "",
+    ),
+    "class registered with an abstract one": (
+        asset_of(
+            """
+        import abc
+        class A(abc.ABC): pass
+        class B: pass
+        @@
+        def f(): return isinstance(B(), A)
+        """,
+        ),
+        "",
+        "A.register(B)",
+    ),
+    "library changed by setattr": (
+        asset_of(
+            """
+        import math
+        setattr(math, 'of_ours', @@)
+        def f(): return math.of_ours
+        """,
+        ),
+        "1",
+        "2",
     ),
     "shadow builtin": (
         asset_of(

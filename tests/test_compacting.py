@@ -132,7 +132,7 @@ def test_a_version_that_something_current_was_built_from_stays(world: World) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     rounds=st.lists(
         st.tuples(st.sets(st.integers(1, 10), max_size=3), st.booleans()), min_size=1, max_size=6

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import pytest
 from world import World
 
-from assets_core.asset import asset, multi_asset, source
-from assets_core.observe.cost import Amount, AssetCost, Cost, cost_line, estimate
+from assets_core.declare.decorators import asset, multi_asset, source
 from assets_core.partitions import daily, lag
+from assets_core.planning.cost import Amount, AssetCost, Cost, cost_line, estimate
 
 DAYS = daily("2024-01-01")
 

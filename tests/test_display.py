@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import World
 
-from assets_core.asset import asset, multi_asset, source
-from assets_core.execute.engine import Failure
-from assets_core.execute.result import RunResult
-from assets_core.observe import display, format, layout, svg
-from assets_core.observe.display import plan_groups
-from assets_core.observe.layout import Box
+from assets_core import wording as format
+from assets_core.declare.decorators import asset, multi_asset, source
+from assets_core.display import layout, svg
+from assets_core.display.graphs import graph_html
+from assets_core.display.layout import Box
+from assets_core.execution.events import Failure
+from assets_core.execution.result import RunResult
 from assets_core.partitions import daily, last, parse_selection, static
+from assets_core.planning.summary import plan_groups
 
 DAYS = daily("2024-01-01")
 
@@ -73,10 +75,13 @@ def test_nothing_to_do_says_so(world: World) -> None:
 def test_what_is_fresh_only_since_its_upstream_was_not_selected_is_said(world: World) -> None:
     built(world).codes["clean"] = "d" * 32
     plan = world.plan(assets=["trend"])
-    assert (plan.idle, plan.resting()) == (True, len(world.plan(assets=["clean", "trend"])) - 60)
+    assert (plan.idle, plan.stale_outside_selection()) == (
+        True,
+        len(world.plan(assets=["clean", "trend"])) - 60,
+    )
     assert str(plan) == (
         "Nothing to do in prod: everything selected is fresh, "
-        f"but {plan.resting()} of it read something stale that is not."
+        f"but {plan.stale_outside_selection()} of it read something stale that is not."
     )
 
 
@@ -238,13 +243,13 @@ def test_a_plan_draws_a_box_per_asset(world: World) -> None:
 
 
 def test_a_graph_draws_its_edges(world: World) -> None:
-    (drawing,) = drawings(display.graph_html(world.graph))
+    (drawing,) = drawings(graph_html(world.graph))
     curves = [e for e in drawing.iter() if e.tag.endswith("path") and e.get("fill") == "none"]
     assert len(curves) == 2
 
 
 def test_upstream_stands_left_of_downstream(world: World) -> None:
-    (drawing,) = drawings(display.graph_html(world.graph))
+    (drawing,) = drawings(graph_html(world.graph))
     boxes = [float(e.get("x", 0)) for e in drawing.iter() if e.tag.endswith("rect")]
     assert boxes == sorted(boxes)
 

@@ -20,24 +20,23 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from assets_core import checks
-from assets_core.asset import (
-    Definitions,
-    Freshness,
-    Out,
-    Retry,
-    asset,
-    multi_asset,
-    source,
-    sql_asset,
-)
+from assets_core.declare.asset import Out
+from assets_core.declare.decorators import asset, multi_asset, source, sql_asset
+from assets_core.declare.definitions import Definitions
+from assets_core.declare.policies import Freshness, Retry
 from assets_core.errors import (
+    CheckFailedError,
     ConfigError,
     DefinitionError,
+    LeaseLostError,
     MissingDataError,
     PartitionError,
+    PlanMovedError,
+    StepError,
     UsageError,
+    WorkerDiedError,
 )
-from assets_core.execute.context import Context
+from assets_core.execution.context import Context
 from assets_core.partitions import Partition, all_partitions, daily, dynamic, lag, last, latest
 from assets_core.project import Project
 from io_managers.duckdb import DuckDBTables
@@ -210,7 +209,7 @@ def test_a_failure_fails_only_what_depends_on_it(make: MakeProject) -> None:
     assert result.resume == "assets materialize"
     (attempt,) = project.attempts(result.run_id)
     assert "fragile" in attempt.traceback
-    assert "assets_core/execute" not in attempt.traceback
+    assert "assets_core/execution" not in attempt.traceback
     assert project.plan(now=NOW).must == 2
 
 
@@ -243,6 +242,33 @@ def test_a_bug_is_not_retried(make: MakeProject) -> None:
     assert calls == [1]
 
 
+def test_a_failed_check_is_not_retried(make: MakeProject) -> None:
+    checked, calls = flaky(0, OSError(), checks=[checks.not_null("w")], retry=Retry(3, delay=0.01))
+    project = make(checked)
+    result = project.materialize()
+    assert (calls, result.failures[0].attempts) == ([1], 1)
+    assert [a.status for a in project.attempts(result.run_id)] == ["failed"]
+
+
+def test_too_many_rejects_are_not_retried(make: MakeProject) -> None:
+    calls = []
+
+    @asset(retry=Retry(3, delay=0.01), max_rejected=0)
+    def picky(context: Context) -> pa.Table:
+        calls.append(context.attempt)
+        context.reject(ONE, reason="all of it")
+        return ONE
+
+    assert make(picky).materialize().counts["failed"] == 1
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("on", [CheckFailedError, (OSError, PlanMovedError)])
+def test_what_does_not_pass_is_no_reason_to_retry(on: Any) -> None:
+    with pytest.raises(DefinitionError, match="does not pass by trying again"):
+        Retry(on=on)
+
+
 def test_retries_end(make: MakeProject) -> None:
     shaky, calls = flaky(9, OSError("down"), retry=Retry(2, delay=0.01))
     result = make(shaky).materialize()
@@ -258,6 +284,11 @@ def test_retries_end(make: MakeProject) -> None:
         (Retry(on=OSError, never_on=ConnectionError), ConnectionResetError(), False),
         (Retry(on=ConnectionResetError, never_on=OSError), ConnectionResetError(), True),
         (Retry(on=KeyError), KeyError(), True),
+        (Retry(), CheckFailedError("check failed"), False),
+        (Retry(never_on=KeyError), CheckFailedError("check failed"), False),
+        (Retry(on=StepError), CheckFailedError("check failed"), False),
+        (Retry(on=StepError), WorkerDiedError("killed"), True),
+        (Retry(), LeaseLostError("taken"), False),
     ],
 )
 def test_the_more_specific_class_decides(retry: Retry, error: Exception, expected: bool) -> None:
@@ -1047,7 +1078,8 @@ def test_worker_processes_build_and_one_killed_fails_alone(tmp_path: Path) -> No
             """
             import os, signal
             import pyarrow as pa
-            from assets_core import Partition, Retry, asset, daily
+            from assets_core import Partition, Retry, daily
+            from assets_core import asset
 
             DAYS = daily("2024-01-01", "2024-01-05")
 

@@ -12,8 +12,8 @@ import pytest
 
 from assets_core import Definitions, Project, asset, sql_asset, static
 from assets_core.contracts import Acquire, Operation
-from assets_core.execute.engine import Engine
-from assets_core.execute.recorder import Recorder
+from assets_core.execution.engine import Engine
+from assets_core.execution.recorder import Recorder
 
 
 def test_no_worker_outlives_its_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets_core import daily, hourly, product, static
-from assets_core.observe.failures import Failed, group_failures
+from assets_core.lineage.failures import FailedStep, group_failures
 from assets_core.partitions import UNPARTITIONED, KeySpace, PartitionsDefinition
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -21,8 +21,8 @@ def space(definition: PartitionsDefinition) -> KeySpace:
 DAYS = space(daily("2024-01-01", end="2025-01-01"))
 
 
-def missing_column(*ordinals: int, asset: str = "clean") -> list[Failed]:
-    return [Failed(asset, DAYS.key(at), "KeyError: 'country'") for at in ordinals]
+def missing_column(*ordinals: int, asset: str = "clean") -> list[FailedStep]:
+    return [FailedStep(asset, DAYS.key(at), "KeyError: 'country'") for at in ordinals]
 
 
 def test_equal_errors_of_one_asset_are_one_group_with_ranges() -> None:
@@ -38,14 +38,14 @@ def test_partitions_come_in_the_order_of_the_key_space() -> None:
 
 
 def test_the_first_in_order_stands_for_all_whichever_failed_first() -> None:
-    told = [Failed("clean", key, f"OSError: {key}") for key in ("2024-01-03", "2024-01-02")]
+    told = [FailedStep("clean", key, f"OSError: {key}") for key in ("2024-01-03", "2024-01-02")]
     (group,) = group_failures(told, {"clean": DAYS})
     assert group.title == "2 partitions: OSError: 2024-01-02 in clean"
 
 
 def test_numbers_and_the_own_key_do_not_tell_errors_apart() -> None:
     told = [
-        Failed("clean", key, f"ValueError: {n} rows in {key}")
+        FailedStep("clean", key, f"ValueError: {n} rows in {key}")
         for n, key in ((1, "2024-01-01"), (17, "2024-01-02"))
     ]
     (group,) = group_failures(told, {"clean": DAYS})
@@ -54,7 +54,7 @@ def test_numbers_and_the_own_key_do_not_tell_errors_apart() -> None:
 
 def test_other_errors_and_other_assets_are_other_groups_the_largest_first() -> None:
     told = [
-        Failed("clean", "2024-03-01", "KeyError: 'city'"),
+        FailedStep("clean", "2024-03-01", "KeyError: 'city'"),
         *missing_column(0, asset="raw"),
         *missing_column(0, 1),
     ]
@@ -73,8 +73,8 @@ def test_a_partition_that_failed_alike_twice_counts_once() -> None:
 
 def test_one_traceback_stands_for_all() -> None:
     told = [
-        Failed("clean", "2024-01-01", "KeyError: 'a'"),
-        Failed("clean", "2024-01-02", "KeyError: 'a'", traceback="Traceback: here"),
+        FailedStep("clean", "2024-01-01", "KeyError: 'a'"),
+        FailedStep("clean", "2024-01-02", "KeyError: 'a'", traceback="Traceback: here"),
     ]
     (group,) = group_failures(told, {"clean": DAYS})
     assert group.traceback == "Traceback: here"
@@ -111,7 +111,7 @@ def test_too_many_ranges_are_asked_of_the_store() -> None:
 
 def test_an_asset_without_partitions_is_retried_whole() -> None:
     one = space(UNPARTITIONED)
-    (group,) = group_failures([Failed("total", one.key(0), "OSError: no")], {"total": one})
+    (group,) = group_failures([FailedStep("total", one.key(0), "OSError: no")], {"total": one})
     assert group.retry(one) == ["materialize", "total", "--yes"]
 
 
@@ -119,7 +119,7 @@ def test_partitions_of_two_dimensions_are_retried_key_by_key() -> None:
     grid = space(
         product(date=daily("2024-01-01", end="2024-01-03"), country=static(["de", "fr", "it"]))
     )
-    told = [Failed("sales", grid.key(at), "OSError: no") for at in (2, 3)]
+    told = [FailedStep("sales", grid.key(at), "OSError: no") for at in (2, 3)]
     (group,) = group_failures(told, {"sales": grid})
     assert group.retry(grid) == [
         "materialize",
@@ -136,7 +136,7 @@ HOURS = space(hourly("2024-03-30", end="2024-04-02", timezone="Europe/Berlin"))
 
 @given(st.sets(st.integers(0, HOURS.n - 1), min_size=1))
 def test_ranges_hold_exactly_what_failed(at: set[int]) -> None:
-    told = [Failed("load", HOURS.key(i), "OSError: gone") for i in sorted(at, reverse=True)]
+    told = [FailedStep("load", HOURS.key(i), "OSError: gone") for i in sorted(at, reverse=True)]
     (group,) = group_failures(told, {"load": HOURS})
     found = {
         i

@@ -13,12 +13,7 @@ from pathlib import Path
 import pytest
 from tracked import PACKAGE, Project
 
-from assets_core.fingerprint import (
-    Fingerprints,
-    changed_parts,
-    code_version,
-    sql_version,
-)
+from assets_core.fingerprint.versions import Fingerprints, changed_parts, code_version, sql_version
 
 
 @pytest.fixture
@@ -505,8 +500,9 @@ def test_a_deque_that_contains_itself_counts_by_what_it_holds(project: Project) 
 
 def test_declaring_options_do_not_count(project: Project) -> None:
     text = (
-        "import assets_core.hashing as ours\n\ndef asset(**options):\n    return lambda f: f\n"
-        "asset.__module__ = 'assets_core.asset'\n\n"
+        "import assets_core.fingerprint.hashing as ours\n\n"
+        "def asset(**options):\n    return lambda f: f\n"
+        "asset.__module__ = 'assets_core.declare.asset'\n\n"
         "@asset(owner='a')\ndef build():\n    return 1\n"
     )
     assert project.version(text).hex == project.version(text.replace("'a'", "'b'")).hex
@@ -515,7 +511,7 @@ def test_declaring_options_do_not_count(project: Project) -> None:
 def test_an_object_of_ours_counts_by_its_identity(project: Project) -> None:
     text = (
         "from assets_core.records import Code\n\nclass Thing(Code):\n    pass\n"
-        "Thing.__module__ = 'assets_core.asset'\n"
+        "Thing.__module__ = 'assets_core.declare.asset'\n"
         "Thing.identity = lambda self: ('thing', self.hex)\n"
         "X = Thing({name!r}, {parts})\n\ndef build():\n    return X\n"
     )
@@ -550,7 +546,7 @@ def test_an_asset_that_is_called_counts_by_its_function(project: Project) -> Non
     text = (
         "from assets_core.records import Code\n\nclass Thing(Code):\n"
         "    def __call__(self):\n        return self.function()\n"
-        "Thing.__module__ = 'assets_core.asset'\n"
+        "Thing.__module__ = 'assets_core.declare.asset'\n"
         "def other():\n    return 1\n"
         "Thing.function = staticmethod(other)\nX = Thing('a')\n\n"
         "def build():\n    return X{use}\n"
@@ -568,7 +564,7 @@ shell = InteractiveShell.instance()
 def run(*cells):
     for cell in cells:
         shell.run_cell(cell, store_history=True).raise_error()
-    from assets_core.fingerprint import code_version
+    from assets_core.fingerprint.versions import code_version
     version = code_version(shell.user_ns["build"])
     return [version.hex, sorted(version.parts), version.warnings]
 limit = "LIMIT = {}"
@@ -690,7 +686,7 @@ def test_sql_versions_stay_what_they_were() -> None:
 SEEDED = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from assets_core.fingerprint import code_version
+from assets_core.fingerprint.versions import code_version
 from tracked_project.main import build
 extra = {"config": {"tags": {"x", "y", "z"}}}
 version = code_version(build, project_roots=[sys.argv[1]], extra=extra)

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pytest
 
-from assets_core.asset import Asset, Group, Out, Retry, asset, multi_asset, source, sql_asset
 from assets_core.checks import not_null
+from assets_core.declare.asset import Asset, Out
+from assets_core.declare.decorators import asset, multi_asset, source, sql_asset
+from assets_core.declare.group import Group
+from assets_core.declare.policies import Retry
 from assets_core.errors import DefinitionError, UnknownAssetError, UsageError
 from assets_core.graph import Graph
 from assets_core.partitions import (

@@ -22,16 +22,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets_core.hashing import (
+from assets_core.fingerprint.hashing import UnhashableError, digest, hash64, hexdigest
+from assets_core.fingerprint.sums import (
     MASK64,
-    UnhashableError,
     combine,
     combine_one,
-    digest,
     fold_edges,
     fold_edges_one,
-    hash64,
-    hexdigest,
     mix64,
 )
 
@@ -146,7 +143,7 @@ def test_digests_stay_what_they_were() -> None:
 
 def test_hash_seeds_do_not_matter() -> None:
     code = (
-        "from assets_core.hashing import hexdigest;"
+        "from assets_core.fingerprint.hashing import hexdigest;"
         "print(hexdigest({'a', 'b', 'c'}, {'x': frozenset('pqr'), 'y': 1}))"
     )
     found = {

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from world import World, micros
 
-from assets_core.asset import asset, source
-from assets_core.observe.history import History
+from assets_core.declare.decorators import asset, source
+from assets_core.lineage.history import History
 from assets_core.partitions import daily
 from assets_core.records import CheckOutcome
 

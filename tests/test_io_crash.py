@@ -31,7 +31,7 @@ from io_managers import DuckDBTables, ParquetFiles
 ROOT = Path(__file__).parent.parent
 STEPS = ("stage.", "publish.", "expose.", "flush.", "discard.")  # a store's own
 # The storm of crash/test_storm.py goes through the whole engine.
-KILLS = int(os.environ.get("ASSETS_STORM_KILLS", "30"))
+KILLS = int(os.environ.get("ASSETS_STORM_KILLS", "15"))
 KEY, RUN, COUNT = "2024-01-01", "victim00001", 300
 
 

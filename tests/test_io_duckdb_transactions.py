@@ -14,7 +14,9 @@ import pytest
 
 from assets_core.errors import CorruptDataError, StorageError
 from assets_core.testing import publish, rows, target
-from io_managers import DuckDBTables, _duckdb_catalog, _duckdb_read
+from io_managers import DuckDBTables
+from io_managers.duckdb import catalog as _duckdb_catalog
+from io_managers.duckdb import read as _duckdb_read
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ from assets_core.errors import (
 )
 from assets_core.records import Receipt
 from assets_core.testing import publish, rows, target
-from io_managers import ParquetFiles, _pages
+from io_managers import ParquetFiles
+from io_managers.parquet import pages as _pages
 
 ROOT = Path(__file__).parent.parent
 
@@ -413,7 +414,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[ParquetFiles, Recei
     return store, receipt, version_file(folder, receipt)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_flipped_bit_in_a_large_file_is_noticed(
     large: tuple[ParquetFiles, Receipt, Path], data: st.DataObject
@@ -762,3 +763,42 @@ def test_a_name_that_is_no_plain_word_is_refused(store: ParquetFiles) -> None:
     where = Target("orders", "k", (), 1, "../../run", "a1")
     with pytest.raises(StorageError):
         store.stage(where, rows(1))
+
+
+# ------------------------------------------------------------------------------ many at a time
+
+
+def test_what_is_laid_is_forced_to_disk_by_force_with_its_folder_and_that_ones_name(
+    store: ParquetFiles, synced: list[str]
+) -> None:
+    publish(store, target("first"), rows(1))  # makes what is above
+    synced.clear()
+    laid = [store.lay(replace(target(), asset="new"), rows(n)) for n in (1, 2)]
+    assert (synced, [one.durable for one in laid]) == ([], [False, False])
+    receipts = [store.publish(one, "") for one in laid]
+    assert store.force(receipts) == [None, None]
+    names = {Path(receipt.location).name for receipt in receipts}
+    assert set(synced[:2]) == names, "the files, before what names them"
+    assert set(synced[2:]) == {"new", ".versions"}
+    synced.clear()
+    store.force([store.publish(store.lay(replace(target(), asset="new"), rows(3)), "")])
+    assert synced[1:] == ["new"], "its own name is on disk by now"
+
+
+def test_a_folder_that_was_made_for_what_is_laid_is_durable_for_what_is_staged(
+    store: ParquetFiles, synced: list[str]
+) -> None:
+    store.lay(replace(target(), asset="new"), rows(1))
+    synced.clear()
+    store.stage(replace(target(), asset="new"), rows(2))
+    assert synced[0] == ".versions"
+
+
+def test_a_version_that_can_not_be_forced_leaves_the_others_in_force(
+    store: ParquetFiles, tmp_path: Path
+) -> None:
+    receipts = [store.publish(store.lay(target(), rows(n)), "") for n in (1, 2)]
+    version_file(tmp_path, receipts[0]).unlink()
+    failed, fine = store.force(receipts)
+    assert isinstance(failed, StorageError)
+    assert fine is None

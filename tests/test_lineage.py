@@ -13,9 +13,9 @@ import pytest
 from world import World
 
 from assets_core import Definitions, Partition, Project
-from assets_core.asset import asset, multi_asset, source
+from assets_core.declare.decorators import asset, multi_asset, source
 from assets_core.graph import Graph
-from assets_core.observe.lineage import _adds_up, upstream_of
+from assets_core.lineage.walks import _adds_up, upstream_of
 from assets_core.partitions import (
     all_partitions,
     daily,
@@ -26,8 +26,8 @@ from assets_core.partitions import (
     product,
     static,
 )
-from assets_core.recalling import StoreLedger
 from assets_core.records import Version
+from assets_core.workspace.ledger import StoreLedger
 
 DAYS = daily("2024-01-01")
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from assets_core import Project, asset, lag
+from assets_core.declare.loading import load_definitions
 from assets_core.errors import DefinitionError, UsageError
-from assets_core.loading import load_definitions
 
 LOOP = """
     import pyarrow as pa
-    from assets_core import asset, source, multi_asset
+    from assets_core import source, multi_asset
+    from assets_core import asset
 
     for partner in ["ann", "bob"]:
         @asset(name=f"orders_{partner}")
@@ -71,7 +72,8 @@ def test_definitions_that_list_assets_hold_only_those(tmp_path: Path) -> None:
     write(
         tmp_path,
         list_defs="""
-        from assets_core import Definitions, asset
+        from assets_core import Definitions
+        from assets_core import asset
         @asset
         def a(): ...
         @asset
@@ -111,15 +113,17 @@ def test_parsed_queries_are_kept_and_the_parser_is_not_imported_again(tmp_path: 
     write(
         tmp_path,
         sql_defs="""
-        from assets_core import asset, sql_asset
+        from assets_core import sql_asset
+        from assets_core import asset, checks
         @asset
         def orders(): ...
-        totals = sql_asset("totals", "SELECT count(*) AS n FROM orders")
+        totals = sql_asset("totals", "SELECT count(*) AS n FROM orders",
+                           checks=[checks.sql("SELECT * FROM this WHERE n < 0")])
         """,
     )
     code = (
         "import sys; from assets_core import Project; p = Project.load('sql_defs');"
-        "print(p.graph.op_of['totals'].upstream, 'sqlglot' in sys.modules)"
+        "print(p.graph.op_of['totals'].upstream, {'sqlglot', 'duckdb'} & set(sys.modules) != set())"
     )
     repository = Path(__file__).resolve().parents[1]
     told = [
@@ -144,7 +148,8 @@ WRONG = """
 from pathlib import Path
 from typing import Annotated
 import pyarrow as pa
-from assets_core import Freshness, Group, Retry, asset, daily, dynamic, lag, last, multi_asset
+from assets_core import (Freshness, Group, Retry, daily, dynamic, lag, last, multi_asset)
+from assets_core import asset
 from assets_core import not_null, product, row_count, source, sql_asset, static, window
 
 DAYS = daily("2024-01-01")
@@ -292,3 +297,35 @@ def test_an_exit_at_import_is_told_as_a_failure_to_import(tmp_path: Path) -> Non
     with pytest.raises(DefinitionError, match="SystemExit: 0") as caught:
         load_definitions("exit_defs", tmp_path)
     assert "exit_defs.py:2: sys.exit(0)" in caught.value.facts["at"]
+
+
+def test_sql_that_duckdb_cant_parse_is_told_with_its_line_and_a_caret(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        unparsable_defs="""
+        from assets_core import asset, checks, daily, sql_asset
+        import pyarrow as pa
+
+        @asset(checks=[checks.sql("SELECT * FRM this", name="clean")])
+        def events() -> pa.Table: ...
+
+        late = sql_asset(
+            "late",
+            "SELECT id\\nFROM events\\nWHERE at >= $partition_start",
+            partitions=daily("2024-01-01"),
+        )
+        open_ended = sql_asset("open_ended", "SELECT 'abc FROM events")
+        """,
+    )
+    with pytest.raises(DefinitionError) as refused:
+        Project.load("unparsable_defs", root=tmp_path)
+    assert str(refused.value).startswith("3 problems in the definitions.")
+    late, open_ended, events = (str(problem) for problem in refused.value.problems)
+    assert late.splitlines()[0] == """The SQL can't be read: syntax error at or near ">=\""""
+    *_, line, caret, hint = late.splitlines()
+    assert line == "  line 3: WHERE at >= $partition_start"
+    assert caret.index("^^") == line.index(">=")
+    assert "quotes" in hint
+    assert "unterminated" in open_ended
+    assert "check:  clean" in events
+    assert "line 1: SELECT * FRM this" in events

@@ -44,7 +44,7 @@ from assets_core.partitions import (
 
 NOW = datetime(2024, 6, 15, 10, 30, tzinfo=UTC)
 ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"]
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 
 @st.composite
@@ -539,7 +539,7 @@ def split(parts: dict[str, Any], keys: list[str], chosen: list[str]) -> dict[str
     return {key: [known(name, own[name]) for name in chosen] for key, own in each.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(named_parts(), named_parts())
 def test_the_default_follows_each_dimension_the_two_have_in_common(
     mine: dict[str, Any], theirs: dict[str, Any]

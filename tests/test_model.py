@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import sqlalchemy.exc
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from assets_core.asset import Asset, Batch, Definitions, Reference
+from assets_core.declare.asset import Asset, Reference
+from assets_core.declare.definitions import Definitions
+from assets_core.declare.policies import Batch
 from assets_core.partitions import (
     UNPARTITIONED,
     Partition,
@@ -402,7 +404,7 @@ class World(RuleBasedStateMachine):
         plan = self.project.plan(now=self.now)
         self.planned = {(s.asset, s.partition) for s in plan.steps()}
         self._failing_store(after)
-        with contextlib.suppress(Boom, sqlalchemy.exc.OperationalError):
+        with contextlib.suppress(Boom, sqlite3.OperationalError):
             self.project.materialize(plan=plan, jobs=jobs)
         self.project.close()
         self.project = self._open()
@@ -448,11 +450,10 @@ class World(RuleBasedStateMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_EXAMPLES = int(os.environ.get("ASSETS_MODEL_EXAMPLES", "25"))
+_EXAMPLES = int(os.environ.get("ASSETS_MODEL_EXAMPLES", "15"))
 _SETTINGS = settings(
     max_examples=_EXAMPLES,
     stateful_step_count=8,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )

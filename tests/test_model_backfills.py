@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import threading
 from typing import Any
 
 import pytest
-import sqlalchemy.exc
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 from test_model import Boom, World, upstream_keys
 
-from assets_core.backfills import Wish
-from assets_core.execute.engine import StepEvent
+from assets_core.execution.events import StepEvent
+from assets_core.operations.backfill.request import BackfillRequest
 
 Step = tuple[str, str]
 
@@ -27,17 +27,17 @@ Step = tuple[str, str]
 class BackfillWorld(World):
     """One backfill at a time, among everything else that goes on."""
 
-    wish: Wish | None = None
+    request: BackfillRequest | None = None
 
     @initialize()
     def no_backfill(self) -> None:
-        self.wish = None
+        self.request = None
         self.forced: set[Step] = set()
 
     def _must(self, name: str, key: str) -> bool:
         return (name, key) in self.forced or super()._must(name, key)
 
-    @precondition(lambda self: self.wish is None)
+    @precondition(lambda self: self.request is None)
     @rule(
         data=st.data(),
         reprocess=st.sampled_from(["stale", "missing", "all"]),
@@ -55,13 +55,15 @@ class BackfillWorld(World):
             "missing": {step for step in stale if step not in self.recorded},
             "all": {step for step in self._steps() if step[0] in chosen},
         }[reprocess]
-        wish = Wish(select=tuple(sorted(chosen)), reprocess=reprocess, order=order, jobs=jobs)
-        plan = self.project.backfills.plan(wish)
+        request = BackfillRequest(
+            select=tuple(sorted(chosen)), reprocess=reprocess, order=order, jobs=jobs
+        )
+        plan = self.project.backfills.plan(request)
         told = {(s.asset, s.partition) for s in (*plan.steps(), *plan.waiting())}
         assert told == self.targets
         if told:
-            self.project.backfills.begin(wish, plan)
-            self.wish = wish
+            self.project.backfills.begin(request, plan)
+            self.request = request
             # Paused soon, or there is seldom anything left to go on with.
             self._proceed(data.draw(st.integers(1, 6)), None)
 
@@ -78,19 +80,19 @@ class BackfillWorld(World):
 
     def _forced_now(self) -> set[Step]:
         """What "all" takes though it is fresh: what has no record newer than the beginning."""
-        assert self.wish is not None
-        if self.wish.reprocess != "all":
+        assert self.request is not None
+        if self.request.reprocess != "all":
             return set()
         now = self._recorded_ids()
         return {step for step in self.targets if now.get(step) == self.before.get(step)}
 
     def _only(self) -> set[Step]:
-        assert self.wish is not None
-        if self.wish.reprocess == "missing":
+        assert self.request is not None
+        if self.request.reprocess == "missing":
             return {step for step in self.targets if step not in self.recorded}
         return self.targets
 
-    @precondition(lambda self: self.wish is not None)
+    @precondition(lambda self: self.request is not None)
     @rule(
         pause=st.none() | st.integers(1, 8),
         crash=st.none() | st.none() | st.integers(0, 8),
@@ -108,7 +110,7 @@ class BackfillWorld(World):
         if crash is not None:
             self._failing_store(crash)
         result: Any = None
-        with contextlib.suppress(Boom, sqlalchemy.exc.OperationalError):
+        with contextlib.suppress(Boom, sqlite3.OperationalError):
             result = backfills.proceed("latest", plan, on_event=self._pausing_after(pause))
         assert len(self.called) == len(set(self.called)), "called twice"
         if crash is not None:
@@ -129,7 +131,7 @@ class BackfillWorld(World):
             self._run(only & through, forced & through, [])
         if status == "done":
             assert self.project.backfills.progress("latest").left == 0
-            self.wish = None
+            self.request = None
 
     def _run(self, only: set[Step], forced: set[Step], ran: list[Step]) -> None:
         self.forced = forced
@@ -149,17 +151,16 @@ class BackfillWorld(World):
 
         return on_event
 
-    @precondition(lambda self: self.wish is not None)
+    @precondition(lambda self: self.request is not None)
     @rule()
     def cancel(self) -> None:
         self.project.backfills.cancel("latest")
-        self.wish = None
+        self.request = None
 
 
 _SETTINGS = settings(
-    max_examples=int(os.environ.get("ASSETS_MODEL_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("ASSETS_MODEL_EXAMPLES", "15")),
     stateful_step_count=12,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )

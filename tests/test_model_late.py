@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from test_model import KINDS, PLACES, World, mappings_that_fit, upstream_keys, value_of
 
-from assets_core.asset import Asset, Reference
+from assets_core.declare.asset import Asset, Reference
 from assets_core.partitions import Partition, require
 
 CLOCKS = [
@@ -300,7 +300,6 @@ _EXAMPLES = int(os.environ.get("ASSETS_MODEL_EXAMPLES", "15"))
 _SETTINGS = settings(
     max_examples=_EXAMPLES,
     stateful_step_count=12,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
     # A machine of this size takes many minutes to shrink; the drawn values are told anyway.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +22,13 @@ EXAMPLES = int(os.environ.get("ASSETS_MODEL_EXAMPLES", "15"))
 
 
 def definitions(folder: Path, factor: int, direction: str) -> Definitions:
+    @functools.cache
+    def shared() -> int:
+        try:
+            return int((folder / "shared.txt").read_text())
+        except FileNotFoundError:
+            return 0
+
     @asset(partitions=static(KEYS))
     def made(partition: Partition) -> pa.Table:
         path = folder / f"{partition.key}.txt"
@@ -29,7 +38,7 @@ def definitions(folder: Path, factor: int, direction: str) -> Definitions:
             number = 0
         names = len(list((folder / "more").iterdir()))
         rate = int(os.environ.get(VARIABLE, "1")) if partition.key == "x" else 1
-        return pa.table({"n": [number * factor * rate + names, number]})
+        return pa.table({"n": [number * factor * rate + names, number + shared()]})
 
     ranked = sql_asset(
         "ranked", f"SELECT n FROM made ORDER BY n {direction}, n", partitions=static(KEYS)
@@ -54,6 +63,7 @@ class World:
     files: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     rate: str | None = None
+    shared: int | None = None
     factor: int = 1
     direction: str = "ASC"
     built: dict[str, Any] = field(default_factory=dict)
@@ -61,13 +71,13 @@ class World:
     def rows(self, key: str) -> list[int]:
         number = self.files.get(key, 0)
         rate = int(self.rate or 1) if key == "x" else 1
-        rows = [number * self.factor * rate + len(self.names), number]
+        rows = [number * self.factor * rate + len(self.names), number + (self.shared or 0)]
         return sorted(rows, reverse=self.direction == "DESC")
 
     def source(self, key: str) -> Any:
         """All that decides what ``made`` holds, as far as it reads it."""
         rate = self.rate if key == "x" else None
-        return self.files.get(key), tuple(sorted(self.names)), rate, self.factor
+        return self.files.get(key), tuple(sorted(self.names)), rate, self.factor, self.shared
 
     def write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +94,11 @@ class World:
             if number is not None:
                 self.files[key] = number
                 self.write(path, str(number))
+        elif kind == "shared":
+            self.shared = value
+            (self.folder / "shared.txt").unlink(missing_ok=True)
+            if value is not None:
+                self.write(self.folder / "shared.txt", str(value))
         elif kind == "name":
             path = self.folder / "more" / value
             if value in self.names:
@@ -107,6 +122,7 @@ STEPS = st.one_of(
     st.tuples(st.just("file"), st.tuples(st.sampled_from(KEYS), st.none() | st.integers(0, 3))),
     st.tuples(st.just("name"), st.sampled_from(["a", "b"])),
     st.tuples(st.just("rate"), st.sampled_from([None, "1", "2"])),
+    st.tuples(st.just("shared"), st.none() | st.integers(0, 2)),
     st.tuples(st.just("factor"), st.integers(1, 2)),
     st.tuples(st.just("order"), st.sampled_from(["ASC", "DESC"])),
 )
@@ -137,7 +153,8 @@ def check(steps: list[list[tuple[str, Any]]]) -> None:
             world.built = {key: world.source(key) for key in KEYS}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=EXAMPLES)
 @given(st.lists(st.lists(STEPS, min_size=1, max_size=3), max_size=5))
 def test_what_reads_what_changed_is_built_again_and_nothing_else(
     steps: list[list[tuple[str, Any]]],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from test_model import _SETTINGS, KINDS, NOW, World, value_of
 
-from assets_core.asset import Asset
+from assets_core.declare.asset import Asset
 from assets_core.partitions import Partition
 
 Step = tuple[str, str]

@@ -226,7 +226,7 @@ def test_what_was_there_and_is_listed_no_more_is_gone(project: Project, table: T
     project.observe(now=NOW)
     del table.versions["2024-01-05"]
     assert looked(project).keys("gone") == ["2024-01-05"]
-    assert project.plan(now=NOW).sightings.gone
+    assert project.plan(now=NOW).observations.gone
 
 
 def test_a_listing_that_fails_concerns_all_that_it_was_asked_for(
@@ -416,6 +416,30 @@ def test_an_observation_is_plain_json(project: Project, table: Table) -> None:
 def test_nothing_moved_is_said(project: Project) -> None:
     project.observe(now=NOW)
     assert "nothing moved" in str(project.observe(now=NOW))
+
+
+def test_sources_that_take_long_to_read_are_told_with_the_seconds(
+    opened: Callable[..., Project], table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assets_core.planning.observations._SLOW_SECONDS", 0.5)
+
+    def slowly(partition: Partition) -> pa.Table | None:
+        time.sleep(0.02)
+        return table.rows(partition)
+
+    def listed(partition: Partition) -> pa.Table | None:
+        return slowly(partition)
+
+    project = opened(
+        source(name="slow", partitions=DAYS)(slowly),
+        source(name="listed", partitions=DAYS, observe_range=table.listing)(listed),
+        source(name="quick", partitions=DAYS)(table.rows),
+    )
+    found = project.observe(now=NOW, jobs=1)
+    assert [found[name].read for name in ("slow", "listed", "quick")] == [30, 0, 30]
+    slow = found.observations().slow
+    assert list(slow) == ["slow"]
+    assert 0.6 < slow["slow"][1] == found["slow"].seconds
 
 
 def test_how_it_goes_on_is_heard(project: Project) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from assets_core import Definitions, Partition, Project, asset, daily, monthly, product, source
 from assets_core.partitions import all_partitions, latest
-from assets_core.staleness import WAS_OPEN
+from assets_core.planning.digests import WAS_OPEN
 
 START = daily("2024-01-01")
 FOURTH = datetime(2024, 1, 4, 12, tzinfo=UTC)

@@ -11,20 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_core import (
-    Definitions,
-    Partition,
-    Project,
-    any_order,
-    asset,
-    daily,
-    last,
-    sql_asset,
-)
-from assets_core.dataversion import data_version
+from assets_core import Definitions, Partition, Project, any_order, asset, daily, last, sql_asset
 from assets_core.errors import DefinitionError
+from assets_core.fingerprint.row_hash.hasher import data_version
+from assets_core.fingerprint.sql_tokens import is_ordered
 from assets_core.graph import Graph
-from assets_core.sqltext import is_ordered
 from io_managers import DuckDBTables, Memory, ParquetFiles
 
 STORES: dict[str, Callable[[], Any]] = {
@@ -44,7 +35,7 @@ def table(rows: list[tuple[int, str]]) -> pa.Table:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS, ROWS, st.integers(1, 4))
 def test_an_ordered_version_is_that_of_a_sequence(
     one: list[tuple[int, str]], two: list[tuple[int, str]], size: int

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from assets_core import daily, product, static
 from assets_core.contracts import Invalidate, Publish, Snapshot, StateStore, Withdraw
 from assets_core.partitions import KeySpace
+from assets_core.planning.facts import Facts
 from assets_core.records import Code, Invalidation, Materialization, Receipt
-from assets_core.staleness import Facts
 from assets_core.state import open_store, packed
 from assets_core.state.packed import PackedFacts
 
@@ -249,7 +249,7 @@ def test_a_store_restored_from_a_backup_is_read_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_damage_gives_wrong_facts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -25,6 +25,7 @@ from assets_core.partitions import (
     product,
     quarterly,
     static,
+    time_windows,
     weekly,
     yearly,
 )
@@ -61,7 +62,7 @@ CRONS = [
 ]
 NOW = datetime(2024, 6, 15, 10, 30, tzinfo=UTC)
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 zones = st.sampled_from(ZONES)
 days = st.datetimes(datetime(1950, 1, 1), datetime(2035, 1, 1))
 offsets = st.sampled_from([0, 0, "6h", "30m", "23h"])
@@ -585,3 +586,46 @@ def test_a_century_of_hours_tiles_in_every_zone(zone: str) -> None:
 def test_a_definition_error_is_one() -> None:
     with pytest.raises(DefinitionError):
         static(["a", "a"])
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        hourly("2023-10-28", timezone="Europe/Berlin"),
+        hourly("2023-10-28", timezone="Australia/Lord_Howe", offset="20m"),
+        daily("2011-12-20", timezone="Pacific/Apia", offset="6h"),
+        weekly("2019-12-30"),
+        monthly("2019-12"),
+        quarterly("2019-Q4"),
+        yearly("1999"),
+        cron_windows("*/30 0-4 * * *", "2023-10-28", timezone="Europe/Berlin"),
+    ],
+    ids=lambda d: f"{d.kind} {d.zone_name}",
+)
+def test_a_key_by_itself_finds_the_partition_that_its_column_finds(definition) -> None:
+    space = definition.resolve(definition.start.replace(tzinfo=UTC) + timedelta(days=400))
+    keys = space.keys()
+    assert [space.find(key) for key in keys] == space.ordinals(keys).tolist()
+    assert [definition.partition(key) for key in keys] == [
+        space.partition(i) for i in range(space.n)
+    ]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "2024", "2024-02-30", "2024-01-01T00", " 2024-01-01", "9" * 40]
+)
+def test_what_is_no_key_is_found_nowhere(key: str) -> None:
+    space = daily("2024-01-01").resolve(datetime(2024, 3, 1, tzinfo=UTC))
+    assert space.find(key) == space.ordinals([key])[0] == -1
+
+
+def test_many_single_keys_lay_out_windows_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    days = daily("2015-01-01", timezone="Europe/Rome")
+    keys = days.resolve(datetime(2016, 1, 1, tzinfo=UTC)).keys()
+    laid: list[int] = []
+    whole = time_windows.windows_around
+    monkeypatch.setattr(
+        time_windows, "windows_around", lambda *given: laid.append(1) or whole(*given)
+    )
+    assert len({days.partition(key) for key in keys}) == 365
+    assert len(laid) <= 2

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets_core.errors import PartitionError
-from assets_core.observe.format import key_pairs, range_text
 from assets_core.partitions import (
     UNPARTITIONED,
     PartitionsDefinition,
@@ -22,6 +21,7 @@ from assets_core.partitions import (
     weekly,
     yearly,
 )
+from assets_core.wording import key_pairs, range_text
 
 NOW = datetime(2024, 6, 15, 10, 30, tzinfo=UTC)
 DAYS = daily("2024-01-01")
@@ -124,7 +124,7 @@ def test_an_exact_key_wins_whatever_it_looks_like(key: str) -> None:
     assert chosen(key, static(["x", key, "y"])) == [key]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.text(alphabet="ab,=.*- 2024T", min_size=1, max_size=8), min_size=1, max_size=4))
 def test_every_key_of_a_space_can_be_selected(names: list[str]) -> None:
     keys = list(dict.fromkeys(name.strip() for name in names if name.strip()))
@@ -133,7 +133,7 @@ def test_every_key_of_a_space_can_be_selected(names: list[str]) -> None:
         assert all(chosen(key, static(keys)) == [key] for key in keys)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.text(max_size=30))
 def test_any_text_is_a_selection_or_is_refused(text: str) -> None:
     try:

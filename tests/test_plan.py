@@ -10,12 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from assets_core.asset import Asset, asset, multi_asset, source
+from assets_core.declare.asset import Asset
+from assets_core.declare.decorators import asset, multi_asset, source
 from assets_core.graph import Graph
 from assets_core.partitions import daily, hourly, lag, last, monthly, parse_selection
-from assets_core.plan import Plan, make_plan
+from assets_core.planning.digests import Digests
+from assets_core.planning.facts import Facts
+from assets_core.planning.plan import Plan, make_plan
+from assets_core.planning.resolved_graph import ResolvedGraph
+from assets_core.planning.summary import plan_groups
 from assets_core.records import InputRead, Version
-from assets_core.staleness import Digests, Facts, Wiring
 
 NOW = datetime(2024, 1, 11, tzinfo=UTC)
 DAYS = daily("2024-01-01")
@@ -52,13 +56,13 @@ class World:
 
     def build(self, *names: str) -> World:
         """Record assets as built from what is recorded of their inputs."""
-        wiring = Wiring(self.graph, self.facts.spaces)
+        resolved = ResolvedGraph(self.graph, self.facts.spaces)
         for name in names or self.graph.order:
             own, n = self.facts.assets[name], self.facts.spaces[name].n
             own.id[:] = np.arange(1, n + 1)
             own.data[:] = np.arange(1 << 60, (1 << 60) + 2 * n, dtype=np.uint64).reshape(n, 2)
             own.code[:] = 1
-            own.digest[:] = Digests(wiring, self.facts).column(self.graph.op_of[name])
+            own.digest[:] = Digests(resolved, self.facts).column(self.graph.op_of[name])
         return self
 
     def change(self, name: str, key: str) -> World:
@@ -196,6 +200,21 @@ def test_siblings_of_one_function_are_stale_together() -> None:
     assert kinds == {"good": "sibling", "bad": "missing"}
 
 
+def test_what_is_made_along_with_the_selected_is_told() -> None:
+    @multi_asset(["good", "bad"], partitions=DAYS)
+    def split(landing: pa.Table) -> dict[str, pa.Table]: ...
+
+    world = World(landing, *split).build()
+    world.facts.assets["bad"].id[3] = 0
+    plan = world.plan(assets=["good"])
+    assert plan.made_along == {"bad": ("good",)}
+    assert plan.to_dict()["made_along"] == [{"asset": "bad", "selected": ["good"]}]
+    told = {group.asset: group.why for group in plan_groups(plan)}
+    assert told["good"] == "made together with bad"
+    assert told["bad"].endswith("; made together with good")
+    assert world.plan().made_along == world.plan(assets=["good", "bad"]).made_along == {}
+
+
 def test_a_plan_is_strict_json_of_the_promised_shape() -> None:
     plan = World(landing, clean, trend).build().change("landing", "2024-01-05").plan()
     told = json.loads(plan.to_json(), parse_constant=pytest.fail)
@@ -212,7 +231,7 @@ def test_a_plan_is_strict_json_of_the_promised_shape() -> None:
 def test_reasons_name_the_partition_that_moved_with_before_and_after() -> None:
     world = World(landing, clean, trend).build()
     before = world.facts.assets["landing"].version(4)
-    _, sums = Digests(Wiring(world.graph, world.facts.spaces), world.facts).one(
+    _, sums = Digests(ResolvedGraph(world.graph, world.facts.spaces), world.facts).one(
         world.graph.op_of["clean"], 4
     )
 
@@ -227,7 +246,7 @@ def test_reasons_name_the_partition_that_moved_with_before_and_after() -> None:
         def code_parts(self, code: str) -> dict[str, str]:
             return {}
 
-    world.facts.recall = Memory()
+    world.facts.lookup = Memory()
     step = next(world.change("landing", "2024-01-05").plan().steps())
     (reason,) = step.reasons
     assert (reason.kind, reason.detail) == ("late data", "late data in landing[2024-01-05]")

@@ -287,7 +287,7 @@ def test_all_that_moved_is_told_at_once(shop: Shop) -> None:
 
 def reseal(path: Path, content: dict[str, Any]) -> None:
     """Write content as if it had been made so, its digest right."""
-    from assets_core.planfile import PlanFile
+    from assets_core.planning.planfile import PlanFile
 
     made = PlanFile.model_validate_json(json.dumps(content))
     path.write_text(made.model_copy(update={"id": made.digest()}).model_dump_json(by_alias=True))

@@ -60,7 +60,7 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
 
 
 def test_the_decorator_is_not_hidden_by_its_module() -> None:
-    importlib.import_module("assets_core.asset")
+    importlib.import_module("assets_core.declare.asset")
     assert callable(assets_core.asset)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from assets_core import Definitions, Project, asset, source, sql_asset
-from assets_core.asset import Retry
+from assets_core.declare.policies import Retry
+from assets_core.declare.sql import tables_of
 from assets_core.errors import AssetsError, ConfigError, DefinitionError, OutputError
 from assets_core.graph import Graph
-from assets_core.sql import tables_of
 
 Loader = Callable[..., Project]
 _number = itertools.count()
@@ -36,7 +36,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
 
 CONFIG = """
 from pydantic import BaseModel, ConfigDict, Field
-from assets_core import asset, multi_asset
+from assets_core import multi_asset
+from assets_core import asset
 
 class Limit(BaseModel):
     limit: int = 5
@@ -133,7 +134,7 @@ for name in ["acme", "acme"]:
 
 
 def test_what_is_declared_by_a_module_run_again_replaces_the_old() -> None:
-    from assets_core.asset import declared_in
+    from assets_core.declare.registry import declared_in
 
     text = "from assets_core import asset\n@asset\ndef orders():\n    return []\n"
     names: dict[str, object] = {"__name__": "qa_run_twice"}

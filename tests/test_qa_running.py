@@ -259,7 +259,8 @@ def test_init_leaves_a_readme_as_it_is(tmp_path: Path) -> None:
 
 CHAIN = """
 import pyarrow as pa
-from assets_core import Partition, asset, daily
+from assets_core import Partition, daily
+from assets_core import asset
 
 DAYS = daily("2024-01-01", end="2024-01-03")
 
@@ -277,7 +278,8 @@ import multiprocessing
 import sys
 import time
 import pyarrow as pa
-from assets_core import Partition, asset, daily
+from assets_core import Partition, daily
+from assets_core import asset
 
 if multiprocessing.parent_process():
     sys.stderr.write("loading")

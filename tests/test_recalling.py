@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import pytest
 from world import World, data_version
 
-from assets_core import recalling
-from assets_core.asset import asset, source
+from assets_core.declare.decorators import asset, source
 from assets_core.partitions import daily, last
-from assets_core.recalling import StoreLedger, StoreRecall, expand
+from assets_core.workspace import ledger as recalling
+from assets_core.workspace.ledger import StoreLedger, StoreLookup, expand
 
 DAYS = daily("2024-01-01")
 
@@ -51,12 +51,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.state.close()
 
 
-def recall(made: World) -> StoreRecall:
-    return StoreRecall(made.state, made.env, made.spaces)
+def lookup(made: World) -> StoreLookup:
+    return StoreLookup(made.state, made.env, made.spaces)
 
 
 def test_reads_are_those_of_the_current_materialization(world: World) -> None:
-    (read,) = recall(world).reads("trend", "2024-01-05")
+    (read,) = lookup(world).reads("trend", "2024-01-05")
     assert (read.asset, read.ranges, read.count) == (
         "clean",
         (("2024-01-03", "2024-01-05"),),
@@ -65,12 +65,12 @@ def test_reads_are_those_of_the_current_materialization(world: World) -> None:
 
 
 def test_reads_of_what_is_not_recorded_are_none(world: World) -> None:
-    assert recall(world).reads("landing", "2024-01-01") == ()
+    assert lookup(world).reads("landing", "2024-01-01") == ()
 
 
 def test_versions_read_are_those_of_the_build_not_of_now(world: World) -> None:
     world.build("clean", "2024-01-04", version=2)
-    found = recall(world)
+    found = lookup(world)
     (read,) = found.reads("trend", "2024-01-05")
     assert found.versions_read("trend", "2024-01-05", read) == {
         key: data_version("clean", key, 1) for key in ("2024-01-03", "2024-01-04", "2024-01-05")
@@ -78,24 +78,24 @@ def test_versions_read_are_those_of_the_build_not_of_now(world: World) -> None:
 
 
 def test_a_partition_that_was_not_there_has_no_version(world: World) -> None:
-    found = recall(world)
+    found = lookup(world)
     (read,) = found.reads("clean", "2024-01-06")
     assert found.versions_read("clean", "2024-01-06", read) == {"2024-01-06": (0, 0)}
 
 
 def test_code_parts_of_an_unknown_code_are_none(world: World) -> None:
-    assert recall(world).code_parts("f" * 32) == {}
+    assert lookup(world).code_parts("f" * 32) == {}
 
 
 def test_code_parts_are_those_recorded(world: World) -> None:
     world.codes["clean"], world.parts["clean"] = "e" * 32, {"function clean": "12ab"}
     world.build("clean", "2024-01-01")
-    assert recall(world).code_parts("e" * 32) == {"function clean": "12ab"}
+    assert lookup(world).code_parts("e" * 32) == {"function clean": "12ab"}
 
 
 def test_reading_a_plan_in_order_asks_few_questions(world: World) -> None:
     store = Counted(world.state)
-    found = StoreRecall(store, world.env, world.spaces)
+    found = StoreLookup(store, world.env, world.spaces)
     for key in world.spaces["trend"].keys(None):
         found.reads("trend", key)
     assert len(store.asked) <= 4
@@ -103,7 +103,7 @@ def test_reading_a_plan_in_order_asks_few_questions(world: World) -> None:
 
 def test_first_landed_is_the_first_of_several_builds(world: World) -> None:
     world.build("clean", "2024-01-02", at="2024-02-02T00:00:00")
-    first = recall(world).first_landed("clean", ["2024-01-02"])
+    first = lookup(world).first_landed("clean", ["2024-01-02"])
     facts = world.state.materializations("prod", "clean", "2024-01-02")
     assert first == {"2024-01-02": facts[-1].finished}
 
@@ -112,9 +112,9 @@ def test_first_landed_of_many_agrees_with_one_by_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.spaces["clean"].keys()
-    one_by_one = recall(world).first_landed("clean", keys)
+    one_by_one = lookup(world).first_landed("clean", keys)
     monkeypatch.setattr(recalling, "_ONE_BY_ONE", 1)
-    found = recall(world).first_landed("clean", keys)
+    found = lookup(world).first_landed("clean", keys)
     assert {key: found[key] for key in keys} == one_by_one
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from assets_core.asset import Definitions, asset
 from assets_core.contracts import Beat, Finish
-from assets_core.execute.context import Context
-from assets_core.execute.recorder import Recorder
+from assets_core.declare.decorators import asset
+from assets_core.declare.definitions import Definitions
+from assets_core.execution.context import Context
+from assets_core.execution.recorder import Recorder
 from assets_core.partitions import daily
 from assets_core.project import Project
 from assets_core.records import Run

@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assets_core.asset import Definitions, Out, asset, multi_asset
 from assets_core.contracts import Acquire, Lease, Staged
-from assets_core.dataversion import data_version
+from assets_core.declare.asset import Out
+from assets_core.declare.decorators import asset, multi_asset
+from assets_core.declare.definitions import Definitions
 from assets_core.errors import LeaseLostError, StorageError
-from assets_core.execute.engine import RESULTS
-from assets_core.execute.facts import fact_to_json
-from assets_core.execute.recovery import expose, settle
+from assets_core.execution.events import RESULTS
+from assets_core.execution.fact_json import fact_to_json
+from assets_core.execution.recovery import expose, settle
+from assets_core.fingerprint.row_hash.hasher import data_version
 from assets_core.project import Project
 from assets_core.records import Run
 from assets_core.testing import rows, target

@@ -36,11 +36,13 @@ from assets_core import (
     sql_asset,
     static,
 )
-from assets_core.asset import Reference
+from assets_core.declare.asset import Reference
 from assets_core.errors import DefinitionError, PlanMovedError, UserCodeError
 from assets_core.graph import Graph
-from assets_core.plan import make_plan
-from assets_core.staleness import Digests, Facts, Wiring
+from assets_core.planning.digests import Digests
+from assets_core.planning.facts import Facts
+from assets_core.planning.plan import make_plan
+from assets_core.planning.resolved_graph import ResolvedGraph
 from io_managers.memory import Memory
 
 DAYS = daily("2024-01-01", "2024-01-11")
@@ -188,7 +190,8 @@ def test_a_changed_policy_rebuilds_nothing(opened: Open) -> None:
 DECLARED = """
 from typing import Annotated
 import pyarrow as pa
-from assets_core import Partition, asset, daily, last, monthly, require
+from assets_core import (Partition, daily, last, monthly, require)
+from assets_core import asset
 
 @asset(partitions=daily("2024-01-01"))
 def days(partition: Partition) -> pa.Table: ...
@@ -626,14 +629,14 @@ def _takes(inputs: dict[str, Any]) -> Any:
     return made
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(graphs(), st.data())
 def test_columns_say_what_one_partition_at_a_time_says(made: Any, data: st.DataObject) -> None:
     _compare(*made, data)
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(graphs(), st.data())
 def test_columns_say_so_of_many_graphs(made: Any, data: st.DataObject) -> None:
     _compare(*made, data)
@@ -643,7 +646,7 @@ def _compare(graph: Graph, policies: dict[str, list[tuple[str, Any]]], data: st.
     spaces = {a.partitions: a.partitions.resolve(NOW) for a in graph.assets.values()}
     facts = Facts.empty({name: spaces[a.partitions] for name, a in graph.assets.items()})
     facts.codes = {1: "old"}
-    wiring = Wiring(graph, facts.spaces)
+    resolved = ResolvedGraph(graph, facts.spaces)
     there: dict[str, np.ndarray] = {}
     for name in graph.order:
         own, n = facts.assets[name], facts.spaces[name].n
@@ -652,24 +655,24 @@ def _compare(graph: Graph, policies: dict[str, list[tuple[str, Any]]], data: st.
         own.code[:] = 1
         own.data[there[name]] = np.random.default_rng(1).integers(1, 1 << 60, (n, 2))[there[name]]
     for name in graph.order:
-        facts.assets[name].digest[:] = Digests(wiring, facts).column(graph.op_of[name])
+        facts.assets[name].digest[:] = Digests(resolved, facts).column(graph.op_of[name])
         # Some were built of something else: these must run.
         wrong = np.array(data.draw(st.lists(st.booleans(), min_size=1, max_size=5)), bool)
         facts.assets[name].digest[: len(wrong)][wrong[: facts.spaces[name].n]] += np.uint64(1)
     chosen = data.draw(st.none() | st.sets(st.sampled_from(list(policies)), min_size=1))
     plan = make_plan(graph, facts, dict.fromkeys(graph.assets, "old"), now=NOW, assets=chosen)
-    expected = _one_at_a_time(graph, policies, facts, wiring, chosen)
+    expected = _one_at_a_time(graph, policies, facts, resolved, chosen)
     runs = {(b.op.name, int(i)) for b in plan.batches for i in b.ordinals}
     waits = {(b.op.name, int(i)) for b in plan.waiting_batches for i in b.ordinals}
     assert (runs, waits) == expected
 
 
 def _one_at_a_time(
-    graph: Graph, policies: Any, facts: Facts, wiring: Wiring, chosen: set[str] | None
+    graph: Graph, policies: Any, facts: Facts, resolved: ResolvedGraph, chosen: set[str] | None
 ) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
     """What runs and what waits, by the plainest rules, one partition after the other."""
     runs, waits = set[tuple[str, int]](), set[tuple[str, int]]()
-    digests = Digests(wiring, facts)
+    digests = Digests(resolved, facts)
     for op in graph.ops:
         name = op.name
         if name == "s" or (chosen is not None and name not in chosen):
@@ -679,7 +682,7 @@ def _one_at_a_time(
             stale |= tuple(facts.assets[name].digest[i].tolist()) != digests.one(op, i)[0]
             blocked = False
             for read, (up, policy) in zip(op.inputs, policies[name], strict=True):
-                at = wiring.edge(op, read).upstream(i).tolist()
+                at = resolved.edge(op, read).upstream(i).tolist()
                 keys = facts.spaces[up].keys(at)
                 # What waits itself is missing, though an older version of it may be there.
                 came = [

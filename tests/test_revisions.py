@@ -15,7 +15,7 @@ from cli.shop import forget_definitions
 
 from assets_core import Project
 from assets_core.errors import UsageError
-from assets_core.review.revisions import find_revision
+from assets_core.operations.compare.revisions import find_revision
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -114,7 +114,7 @@ def test_a_changed_helper_is_seen_and_named(repository: Repository) -> None:
     repository.write("helpers_of_it.py", HELPERS.replace("3", "4"))
     with repository.project() as loaded:
         found = loaded.against("main")
-        assert found.told().because == [
+        assert found.summary().because == [
             "because clean: code changed (constant LIMIT) → 3 must, 3 may downstream"
         ]
         assert found.recorded

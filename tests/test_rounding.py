@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets_core import Definitions, Project, asset
-from assets_core.dataversion import data_version
 from assets_core.errors import DefinitionError
+from assets_core.fingerprint.row_hash.hasher import data_version
 from assets_core.graph import Graph
 
 
@@ -22,10 +22,10 @@ def version(values: list[Any], kind: pa.DataType, digits: int = 9) -> Any:
     return data_version(pa.table({"v": pa.array(values, kind)}), float_digits=digits)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(1e-300, 1e300) | st.floats(-1e300, -1e-300), st.integers(1, 15))
 def test_a_float_is_rounded_as_its_decimal_is(value: float, digits: int) -> None:
-    from assets_core.rounding import round_floats
+    from assets_core.fingerprint.rounding import round_floats
 
     (found,) = round_floats(pa.record_batch({"v": [value]}), digits)["v"].to_pylist()
     told = float(f"{Decimal(value):.{digits - 1}e}")

@@ -148,7 +148,7 @@ def test_a_partition_that_was_never_there_is_not_called_gone(
     project: Project, landing: Landing
 ) -> None:
     (landing.folder / "2024-01-02").unlink()
-    assert not project.plan(now=NOW).sightings.gone
+    assert not project.plan(now=NOW).observations.gone
 
 
 def test_an_exit_in_a_source_is_an_error_of_that_partition(

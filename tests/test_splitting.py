@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_core.asset import Asset
+from assets_core.declare.asset import Asset
 from assets_core.errors import OutputError, OutsidePartitionError
-from assets_core.execute.membership import membership
-from assets_core.execute.splitting import split
+from assets_core.execution.membership import membership
+from assets_core.execution.range_splitting import split
 from assets_core.partitions import (
     Partitions,
     PartitionsDefinition,
@@ -151,7 +151,7 @@ SPACES = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     space=st.sampled_from(list(SPACES)),
     first=st.integers(0, 3),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_core.fingerprint import sql_version
+from assets_core.fingerprint.versions import sql_version
 
 NAMES = ["Rows", "Filter", "Range", "Struct", "Partition", "Nulls", "Values", "Exclude", "Over"]
 TEMPLATES = [
@@ -56,7 +56,7 @@ def flipped(text: str, flip: Callable[[], bool]) -> str:
     return "'".join(parts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(TEMPLATES), st.sampled_from(NAMES), st.data())
 def test_texts_of_one_version_give_the_same(
     con: duckdb.DuckDBPyConnection, template: str, name: str, data: st.DataObject

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 import time_machine
-from sqlalchemy import Connection
 
 from assets_core.contracts import Acquire, Held, Lease, Publish, Release
 from assets_core.errors import StateError, StoreBusyError, StoreTooNewError
 from assets_core.records import CheckOutcome, Code, InputRead, Materialization, Receipt, Run
-from assets_core.state import migrations, open_store, sqlite, statements
+from assets_core.state import file_lock, migrations, open_store, sqlite, writing
 from assets_core.state.liveness import LockFiles
+from assets_core.state.sql import Connection
 from assets_core.state.store import SqlStore
 
 VERSIONS = Path(__file__).parent / "state_versions"
@@ -408,11 +408,11 @@ def contents(store: SqlStore) -> list[object]:
 
 
 def add_colour(connection: Connection) -> None:
-    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN colour TEXT")
+    connection.execute("ALTER TABLE runs ADD COLUMN colour TEXT")
 
 
 def fail(connection: Connection) -> None:
-    connection.exec_driver_sql("CREATE TABLE half (x)")
+    connection.execute("CREATE TABLE half (x)")
     raise RuntimeError("this step fails")
 
 
@@ -442,15 +442,15 @@ def test_an_upgrade_that_fails_leaves_the_store_as_it_was(store: SqlStore) -> No
 def test_a_locked_store_is_an_error_after_a_while(
     tmp_path: Path, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "WAIT_SECONDS", 0.05)
-    other = sqlite.FileLock(tmp_path / "state.db-lock", "elsewhere")
+    monkeypatch.setattr(file_lock, "WAIT_SECONDS", 0.05)
+    other = file_lock.FileLock(tmp_path / "state.db-lock", "elsewhere")
     with other.held(), pytest.raises(StoreBusyError, match="assets runs"):
         store.begin(Run("r1", "prod", "running", 1), 60)
     other.close()
 
 
 def test_a_writer_waits_for_the_lock(tmp_path: Path, store: SqlStore) -> None:
-    other = sqlite.FileLock(tmp_path / "state.db-lock", "elsewhere")
+    other = file_lock.FileLock(tmp_path / "state.db-lock", "elsewhere")
     begun = threading.Event()
 
     def begin() -> None:
@@ -484,7 +484,7 @@ def test_a_writer_waits_for_another_program(tmp_path: Path, store: SqlStore) -> 
 
 def test_readers_do_not_wait_for_the_lock(tmp_path: Path, store: SqlStore) -> None:
     (made,) = publish(store, "k")
-    other = sqlite.FileLock(tmp_path / "state.db-lock", "elsewhere")
+    other = file_lock.FileLock(tmp_path / "state.db-lock", "elsewhere")
     with other.held():
         assert store.snapshot("prod", ["a"]).revision == made
     other.close()
@@ -582,7 +582,7 @@ def test_a_pointer_does_not_move_without_its_fact(
     ((lease,),) = store.transact([Acquire("r1", "prod", (("a", "k"),))])
     assert isinstance(lease, Lease)
     with monkeypatch.context() as patch:
-        patch.setattr(statements.ADD_FACT, "each", _fails)
+        patch.setattr(writing, "fact_row", _fails)
         with pytest.raises(RuntimeError):
             store.transact([Publish(fact(lease))])
     assert store.snapshot("prod", ["a"]).assets["a"].id.tolist() == [first]
@@ -695,7 +695,7 @@ def test_a_log_that_a_long_reader_let_swell_is_cut_afterwards(
     monkeypatch.setattr(sqlite, "CHECKPOINT_CHANGES", 200)
     publish(store, "k")
     with store._database.read() as connection:
-        connection.exec_driver_sql("SELECT count(*) FROM runs").fetchall()
+        connection.execute("SELECT count(*) FROM runs").fetchall()
         for number in range(40):
             publish(store, *(f"k{number}-{i}" for i in range(20)))
     swollen = log_size(tmp_path)
@@ -712,9 +712,9 @@ def test_a_long_reader_keeps_its_revision_over_checkpoints(
     publish(store, "k0")
     with store._database.read() as connection:
         count = "SELECT count(*) FROM materializations"
-        before = connection.exec_driver_sql(count).scalar_one()
+        before = connection.execute(count).fetchone()
         publish(store, *(f"k{i}" for i in range(100)))
-        assert connection.exec_driver_sql(count).scalar_one() == before
+        assert connection.execute(count).fetchone() == before
 
 
 def test_a_store_in_another_journal_mode_is_switched_back(tmp_path: Path) -> None:

@@ -232,11 +232,10 @@ def fork_and_wait(pipe: Connection, url: str) -> None:
     """Begin a run, then fork a worker that outlives it."""
     store = open_store(url)
     store.begin(Run("r1", "prod", "running", 1), 600)
-    worker = os.fork()
-    if worker == 0:
+    if os.fork() == 0:
+        pipe.send(os.getpid())  # by now the fork's hooks have run
         time.sleep(20)
         os._exit(0)
-    pipe.send(worker)
     time.sleep(20)
 
 

@@ -298,5 +298,5 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_leases_and_publishes_follow_the_laws() -> None:
     run_state_machine_as_test(
-        StoreMachine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
+        StoreMachine, settings=settings(max_examples=25, stateful_step_count=30)
     )

@@ -14,16 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import World
 
-from assets_core.asset import asset, multi_asset, source
-from assets_core.observe.status import (
-    FAILED,
-    FRESH,
-    SIGNS,
-    STALE,
-    STATES,
-    AssetStatus,
-    heat_map,
-)
+from assets_core.declare.decorators import asset, multi_asset, source
+from assets_core.display.status import SIGNS, heat_map
+from assets_core.lineage.status import FAILED, FRESH, STALE, STATES, AssetStatus
 from assets_core.partitions import daily, hourly, lag, monthly, static
 
 DAYS = daily("2024-01-01")
@@ -175,8 +168,8 @@ def test_a_failure_of_a_key_that_has_left_the_space_is_not_shown(world: World) -
 
 
 def test_only_chosen_assets_have_rows_but_all_count_for_what_is_blocked(world: World) -> None:
-    from assets_core.observe.status import make_status
-    from assets_core.staleness import assess
+    from assets_core.lineage.status_rows import make_status
+    from assets_core.planning.staleness import assess
 
     facts = world.facts()
     found = assess(world.graph, facts, world.codes)
@@ -280,6 +273,6 @@ def test_html_shows_bars_and_troubles(world: World) -> None:
 def test_no_assets_say_so() -> None:
     from datetime import UTC, datetime
 
-    from assets_core.observe.status import Status
+    from assets_core.lineage.status import Status
 
     assert str(Status(datetime(2024, 1, 1, tzinfo=UTC), ())) == "No assets."

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 
 from assets_core import checks
-from assets_core.asset import Definitions, Retry, asset
+from assets_core.declare.decorators import asset
+from assets_core.declare.definitions import Definitions
+from assets_core.declare.policies import Retry
 from assets_core.errors import LeaseLostError, StorageError
-from assets_core.execute.engine import StepEvent
+from assets_core.execution.events import StepEvent
 from assets_core.project import Project
 from assets_core.testing import rows
 from io_managers import ParquetFiles

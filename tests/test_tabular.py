@@ -19,16 +19,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from assets_core import tabular
 from assets_core.errors import CorruptDataError, OutputError, UsageError
-from assets_core.tabular import (
-    can_supply,
-    describe_supported,
-    form_of,
-    from_reader,
-    from_table,
-    to_reader,
-)
+from assets_core.tabular.forms import can_supply, describe_supported, form_of
+from assets_core.tabular.inputs import from_reader, from_table
+from assets_core.tabular.outputs import to_reader
 
 TABLE = pa.table(
     {
@@ -125,7 +119,8 @@ def test_what_is_supported_is_named():
 
 def test_importing_and_asking_import_no_data_library():
     code = (
-        "import sys, assets_core.tabular as t; from pathlib import Path;"
+        "import sys; from assets_core.tabular import duckdb_sessions, inputs, outputs, forms as t;"
+        "from pathlib import Path;"
         "assert t.can_supply(Path) and not t.can_supply(int);"
         "print(sorted({'pyarrow','polars','pandas','duckdb','numpy'} & set(sys.modules)))"
     )
@@ -135,8 +130,9 @@ def test_importing_and_asking_import_no_data_library():
 
 def test_handing_over_arrow_imports_no_data_frame_library():
     code = (
-        "import sys, pyarrow as pa, assets_core.tabular as t; x = pa.table([pa.nulls(1)], ['a']);"
-        "t.to_reader(t.from_table(x, pa.Table), what='it'); t.to_reader(iter([x]), what='it');"
+        "import sys, pyarrow as pa; from assets_core.tabular import inputs, outputs;"
+        "x = pa.table([pa.nulls(1)], ['a']); to_reader = outputs.to_reader;"
+        "to_reader(inputs.from_table(x, pa.Table), what='it'); to_reader(iter([x]), what='it');"
         "print(sorted({'polars','pandas','duckdb','pyarrow.dataset'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -213,7 +209,7 @@ def test_a_relation_can_be_queried_twice():
 
 
 def test_a_relation_over_many_rows_can_be_queried_twice(monkeypatch):
-    monkeypatch.setattr(tabular, "_HELD_BYTES", 10)
+    monkeypatch.setattr("assets_core.tabular.inputs._HELD_BYTES", 10)
     relation = from_reader(TABLE.to_reader(1), duckdb.DuckDBPyRelation)
     gc.collect()
     assert relation.aggregate("count(*)").fetchall() == [(3,)]
@@ -236,7 +232,7 @@ def test_a_relation_gives_times_in_utc_whatever_the_machine():
 
 
 def test_damage_found_while_a_relation_is_filled_stays_what_it_is(monkeypatch):
-    monkeypatch.setattr(tabular, "_HELD_BYTES", 10)
+    monkeypatch.setattr("assets_core.tabular.inputs._HELD_BYTES", 10)
 
     def broken() -> Iterator[pa.RecordBatch]:
         yield from TABLE.to_batches()

@@ -7,66 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sandbox import Sandbox
 
 from assets_core import Project
-from assets_core.asset import forget
+from assets_core.declare.registry import forget
 
 # Each builds and plans in processes of its own.
 pytestmark = pytest.mark.slow
-
-HEAD = """
-import pyarrow as pa
-from pathlib import Path
-from assets_core import *
-HERE = Path(__file__).parent
-"""
-
-
-class Sandbox:
-    """A project on disk that is built and planned by processes of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "definitions").mkdir()
-        (root / "assets.toml").touch()
-        self.environment = dict(os.environ)
-
-    def write(self, body: str, **files: str) -> None:
-        text = HEAD + textwrap.dedent(body)
-        (self.root / "definitions" / "__init__.py").write_text(text)
-        for name, content in files.items():
-            self.put(name.replace("__", "."), content)
-
-    def put(self, name: str, content: str) -> None:
-        path = self.root / "definitions" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-        # Written a while ago, as far as caches can tell.
-        os.utime(path, ns=(10**18 + len(content), 10**18 + hash(content) % 10**9))
-
-    def run(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "assets_core", *words],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode in (0, 1), done.stderr
-        return done.stdout + done.stderr
-
-    def build(self, *words: str) -> None:
-        out = self.run("materialize", "--yes", *words)
-        assert "failed" not in out, out
-
-    @property
-    def fresh(self) -> bool:
-        return "everything selected is fresh" in self.run("plan")
 
 
 @pytest.fixture
@@ -139,6 +90,15 @@ READS = {
     "a file, in an executor of asyncio": (
         "import asyncio\nNAME = 'q' + '.sql'\n"
         "def read(): return asyncio.run(asyncio.to_thread((HERE / NAME).read_text))"
+    ),
+    "a file, as data of a package": (
+        "import pkgutil\nNAME = 'q' + '.sql'\n"
+        "def read(): return pkgutil.get_data('definitions', NAME)"
+    ),
+    "a database by its address": (
+        "import sqlite3\nNAME = 'q' + '.sql'\n"
+        "def read():\n    con = sqlite3.connect(f'file:{HERE / NAME}?mode=ro', uri=True)\n"
+        "    return con is None"
     ),
     "names in a folder": "def read(): return sorted(p.name for p in (HERE / 'rules').iterdir())",
     "files by a pattern": "def read(): return sorted(p.name for p in HERE.glob('rules/*.txt'))",
@@ -265,6 +225,38 @@ def test_a_variable_counts_however_it_is_asked_for(sandbox: Sandbox, way: str) -
     assert sandbox.fresh
     sandbox.environment[name] = "/two"
     assert f"variable {name}" in sandbox.run("plan")
+
+
+def test_a_variable_counts_that_a_line_of_the_shell_asks_for(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "import subprocess\nLINE = 'echo ${RATE' + '_X}'\n"
+        "def read(): return subprocess.check_output(LINE, shell=True)\n" + ASSET
+    )
+    sandbox.environment["RATE_X"] = "1"
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.environment["RATE_X"] = "2"
+    assert "variable RATE_X" in sandbox.run("plan")
+
+
+def test_a_file_counts_by_whatever_link_its_code_is_found(tmp_path: Path) -> None:
+    libs = tmp_path / "elsewhere"
+    libs.mkdir()
+    (tmp_path / "libs").symlink_to(libs)
+    (libs / "common_z.py").write_text(
+        "from pathlib import Path\nNAME = 'q' + '.sql'\n"
+        "def read(): return Path(__file__).with_name(NAME).read_text()\n"
+    )
+    (libs / "q.sql").write_text("one")
+    project = tmp_path / "project"
+    project.mkdir()
+    inside = Sandbox(project)
+    inside.environment["PYTHONPATH"] = str(tmp_path / "libs")
+    inside.write("from common_z import read\n" + ASSET)
+    inside.build()
+    assert inside.fresh
+    (libs / "q.sql").write_text("other")
+    assert not inside.fresh
 
 
 def test_the_value_of_a_variable_is_not_recorded(sandbox: Sandbox) -> None:
@@ -439,6 +431,20 @@ def test_a_python_script_counts_with_what_it_imports(sandbox: Sandbox) -> None:
     assert sandbox.fresh
     sandbox.put("../jobs/jobhelp.py", "def value(): return 22\n")
     assert "jobhelp.py" in sandbox.run("plan")
+
+
+def test_a_script_of_the_shell_counts_with_the_files_that_it_names(sandbox: Sandbox) -> None:
+    sandbox.write(
+        "import subprocess\nJOB = str(HERE.parent / 'jobs' / 'job')\n"
+        "def read(): return subprocess.check_output(['sh', JOB])\n" + ASSET
+    )
+    sandbox.put("../jobs/job", "#!/bin/sh\n. jobs/more.sh\n")
+    sandbox.put("../jobs/more.sh", "cat jobs/rates.txt | sort\n")
+    sandbox.put("../jobs/rates.txt", "1")
+    sandbox.build()
+    assert sandbox.fresh
+    sandbox.put("../jobs/rates.txt", "22")
+    assert "jobs/rates.txt" in sandbox.run("plan")
 
 
 def test_a_compiled_library_that_is_opened_by_hand_counts(sandbox: Sandbox) -> None:

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from world import World
 
-from assets_core.asset import asset, source
+from assets_core.declare.decorators import asset, source
+from assets_core.display.why import why_lines
 from assets_core.errors import PartitionError, UnknownAssetError
 from assets_core.graph import Graph
-from assets_core.observe.why import why_lines
 from assets_core.partitions import daily, lag, last, monthly
-from assets_core.plan import Plan, make_plan
-from assets_core.staleness import Digests, Facts, Sightings, Wiring
+from assets_core.planning.digests import Digests
+from assets_core.planning.facts import Facts
+from assets_core.planning.observations import Observations
+from assets_core.planning.plan import Plan, make_plan
+from assets_core.planning.resolved_graph import ResolvedGraph
 
 DAYS = daily("2024-01-01")
 
@@ -119,8 +122,8 @@ def test_what_waits_says_for_how_many_and_which(tmp_path: Path) -> None:
 
 
 def test_a_source_that_could_not_be_looked_at_is_a_root(world: World) -> None:
-    seen = Sightings(errors={"landing": {4: OSError("no such share")}})
-    why = world.plan(sightings=seen).why("trend", "2024-01-06")
+    seen = Observations(errors={"landing": {4: OSError("no such share")}})
+    why = world.plan(observations=seen).why("trend", "2024-01-06")
     assert why.status == "blocked"
     (root,) = [root for root in why.roots if root.status == "failed"]
     assert (root.asset, root.changes[0].detail) == ("landing", "no such share")
@@ -182,17 +185,17 @@ def chain(length: int, days: int, *, own_past: bool = False) -> Plan:
     space = space_of.resolve(now)
     facts = Facts.empty({a.name: space for a in made})
     facts.codes = {1: "old"}
-    wiring = Wiring(graph, facts.spaces)
+    resolved = ResolvedGraph(graph, facts.spaces)
     for op in graph.ops:
         own = facts.assets[op.name]
         own.id[:], own.code[:], own.data[:] = 1, 1, np.uint64(5)
-        own.digest[:] = Digests(wiring, facts).column(op)
+        own.digest[:] = Digests(resolved, facts).column(op)
     codes = dict.fromkeys(graph.assets, "old") | {"a0": "new"}
     return make_plan(graph, facts, codes, now=now)
 
 
 def _own(name: str) -> Any:
-    from assets_core.asset import Reference
+    from assets_core.declare.asset import Reference
 
     return Reference(name, lag(1))
 

@@ -12,7 +12,10 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pytest
 
-from assets_core.asset import Asset, Batch, Definitions, Freshness, asset, multi_asset, source
+from assets_core.declare.asset import Asset
+from assets_core.declare.decorators import asset, multi_asset, source
+from assets_core.declare.definitions import Definitions
+from assets_core.declare.policies import Batch, Freshness
 from assets_core.errors import DefinitionError, MissingDataError, PlanMovedError, UsageError
 from assets_core.partitions import (
     Partition,
@@ -449,7 +452,7 @@ def test_a_comparison_with_other_code_says_nothing_of_it(shop: Shop) -> None:
     shop.withdraw(SECOND)
     shop.run()
     shop.project.store_code(shop.root / "code.json")
-    assert len(shop.project.against(str(shop.root / "code.json"), now=NOW).told().groups) == 0
+    assert len(shop.project.against(str(shop.root / "code.json"), now=NOW).summary().groups) == 0
 
 
 # ---------------------------------------------------------------------------------------------
@@ -513,7 +516,7 @@ def test_what_it_will_be_is_json(shop: Shop) -> None:
 
 
 def test_no_promise_is_broken_by_what_is_withdrawn(make: Callable[..., Shop]) -> None:
-    @asset(partitions=DAYS, freshness=Freshness("1h"))
+    @asset(partitions=DAYS, freshness=Freshness("1h", since="2024-01-01"))
     def day(src: pa.Table) -> pa.Table:
         return src
 
@@ -585,7 +588,7 @@ def test_more_than_half_at_once_is_kept_and_told(make: Callable[..., Shop]) -> N
     shop.there = {"2024-01-01": 1}
     made = shop.project.plan(now=NOW)
     assert len(made) == 0
-    assert "more than half" in made.sightings.held_back["src"]
+    assert "more than half" in made.observations.held_back["src"]
     assert "more than half" in str(made)
     assert shop.withdraw() == 3
     shop.run()

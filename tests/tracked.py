@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from assets_core.fingerprint import CodeVersion, code_version
+from assets_core.fingerprint.versions import CodeVersion, code_version
 
 PACKAGE = "tracked_project"
 

@@ -9,21 +9,28 @@ import itertools
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from assets_core.asset import Asset
 from assets_core.contracts import Acquire, Finish, Note, Publish
+from assets_core.declare.asset import Asset
+from assets_core.durations import parse_duration
+from assets_core.fingerprint.hashing import hash64, hexdigest
 from assets_core.graph import Graph
-from assets_core.hashing import hash64, hexdigest
-from assets_core.observe.lineage import Lineage, downstream_of, upstream_of
-from assets_core.observe.status import Status, make_status
-from assets_core.plan import Plan, make_plan
-from assets_core.recalling import StoreLedger, StoreRecall
+from assets_core.lineage.lineage import Lineage
+from assets_core.lineage.status import Status
+from assets_core.lineage.status_rows import make_status
+from assets_core.lineage.walks import downstream_of, upstream_of
+from assets_core.partitions.range_sets import keys_to_ranges
+from assets_core.planning.digests import Digests
+from assets_core.planning.facts import Facts
+from assets_core.planning.plan import Plan, make_plan
+from assets_core.planning.resolved_graph import ResolvedGraph
+from assets_core.planning.staleness import assess
 from assets_core.records import Attempt, Code, InputRead, Materialization, Receipt, Run, Version
-from assets_core.staleness import Digests, Facts, Wiring, assess, keys_to_ranges
 from assets_core.state import open_store
+from assets_core.workspace.ledger import StoreLedger, StoreLookup
 
 
 def micros(text: str) -> int:
@@ -51,8 +58,8 @@ class World:
 
     def facts(self) -> Facts:
         snapshot = self.state.snapshot(self.env, self.graph.assets)
-        recall = StoreRecall(self.state, self.env, self.spaces)
-        return Facts.of(snapshot, self.spaces, recall)
+        lookup = StoreLookup(self.state, self.env, self.spaces)
+        return Facts.of(snapshot, self.spaces, lookup)
 
     def begin(self) -> str:
         run = f"run{next(self._numbers):04d}"
@@ -85,13 +92,13 @@ class World:
     def build_at_once(self, asset: str, at: str = "2024-01-10T06:00:00") -> None:
         """Record all partitions in one commit of one run, as if they were built in order."""
         run, keys = self.begin(), self.spaces[asset].keys()
-        facts, wiring = self.facts(), Wiring(self.graph, self.spaces)
+        facts, resolved = self.facts(), ResolvedGraph(self.graph, self.spaces)
         slots = tuple((asset, key) for key in keys)
         leases = self.state.transact([Acquire(run, self.env, slots)])[0]
         publishes = []
         for key, lease in zip(keys, leases, strict=True):
             fact = self.fact(
-                asset, key, version=1, at=micros(at), run=run, facts=facts, wiring=wiring
+                asset, key, version=1, at=micros(at), run=run, facts=facts, resolved=resolved
             )
             publishes.append(Publish(replace(fact, token=lease.token)))
         self.state.transact(publishes)
@@ -99,11 +106,11 @@ class World:
 
     def build_all_at_once(self, assets: Iterable[str]) -> None:
         """`build_at_once` for several assets of one partition each, in one commit."""
-        run, facts, wiring = self.begin(), self.facts(), Wiring(self.graph, self.spaces)
+        run, facts, resolved = self.begin(), self.facts(), ResolvedGraph(self.graph, self.spaces)
         slots = tuple((name, self.spaces[name].key(0)) for name in assets)
         leases = self.state.transact([Acquire(run, self.env, slots)])[0]
         made = [
-            self.fact(name, key, version=1, at=1, run=run, facts=facts, wiring=wiring)
+            self.fact(name, key, version=1, at=1, run=run, facts=facts, resolved=resolved)
             for name, key in slots
         ]
         self.state.transact(
@@ -113,7 +120,7 @@ class World:
 
     def observe_at_once(self, source: str, version: int = 1) -> None:
         """Observe all partitions of a source in one commit."""
-        facts, wiring = self.facts(), Wiring(self.graph, self.spaces)
+        facts, resolved = self.facts(), ResolvedGraph(self.graph, self.spaces)
         publishes = []
         for key in self.spaces[source].keys(None):
             fact = self.fact(
@@ -123,7 +130,7 @@ class World:
                 at=micros("2024-01-10T01:00:00"),
                 run="",
                 facts=facts,
-                wiring=wiring,
+                resolved=resolved,
             )
             receipt = Receipt("", "none", "t", 0)
             seen = replace(fact, kind="observed", receipt=receipt, input_digest=(0, 0))
@@ -153,21 +160,27 @@ class World:
         at: int,
         run: str,
         facts: Facts | None = None,
-        wiring: Wiring | None = None,
+        resolved: ResolvedGraph | None = None,
         **more: Any,
     ) -> Materialization:
         facts = facts or self.facts()
-        wiring = wiring or Wiring(self.graph, self.spaces)
+        resolved = resolved or ResolvedGraph(self.graph, self.spaces)
         op, ordinal = self.graph.op_of[asset], self.spaces[asset].ordinal(key)
-        digest, sums = Digests(wiring, facts).one(op, ordinal)
+        digest, sums = Digests(resolved, facts).one(op, ordinal)
         reads = []
         for read, total in zip(op.inputs, sums, strict=True):
-            at_up = wiring.edge(op, read).upstream(ordinal).tolist()
+            at_up = resolved.edge(op, read).upstream(ordinal).tolist()
             ranges = keys_to_ranges(self.spaces[read.asset], at_up)
             reads.append(
                 InputRead(read.name, read.asset, ranges, len(at_up), facts.revision, total)
             )
+        end, promise = self.spaces[asset].ends(), self.graph.assets[asset].freshness
+        deadline = 0
+        if end is not None and promise is not None:
+            within = parse_duration(promise.lands_within) // timedelta(microseconds=1)
+            deadline = int(end[ordinal]) * 1_000_000 + within
         fields: dict[str, Any] = {
+            "deadline": deadline,
             "environment": self.env,
             "asset": asset,
             "partition": key,

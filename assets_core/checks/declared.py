@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from assets_core.checks.signatures import parameters_of
-from assets_core.checks.words import (
+from assets_core.checks.wording import (
     arguments,
     bad_check,
     frozen,
@@ -22,9 +22,9 @@ from assets_core.checks.words import (
     shortened,
     span,
 )
-from assets_core.deferring import deferred
 from assets_core.durations import Duration, parse_duration
 from assets_core.errors import DefinitionError, UsageError
+from assets_core.problems import deferred
 
 Severity = Literal["error", "warn"]
 Inclusive = Literal["both", "left", "right", "neither"]

@@ -6,11 +6,11 @@ import traceback
 from dataclasses import replace
 from typing import Any
 
-from assets_core.checks.base import Evaluator
 from assets_core.checks.declared import CheckResult, FunctionCheck
-from assets_core.checks.ordering import UnfitError
+from assets_core.checks.domains import UnfitError
+from assets_core.checks.evaluator import Evaluator
 from assets_core.checks.signatures import parameters_of
-from assets_core.checks.words import SAMPLES, plain_value, shortened
+from assets_core.checks.wording import SAMPLES, plain_value, shortened
 from assets_core.errors import AssetsError, DefinitionError, StorageError
 
 _FRAMES = 5
@@ -44,7 +44,7 @@ class FunctionEvaluator(Evaluator):
         return self._understood(returned)
 
     def _rows(self, annotation: Any) -> Any:
-        from assets_core.tabular import from_reader, from_table
+        from assets_core.tabular.inputs import from_reader, from_table
 
         whole = self.staged.whole
         assert whole is not None

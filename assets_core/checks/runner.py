@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from assets_core.checks import declared
-from assets_core.checks.base import Broken, Evaluator, Staged
+from assets_core.checks.all_rows import SqlEvaluator, UniqueEvaluator
 from assets_core.checks.declared import Check, CheckResult
+from assets_core.checks.domains import UnfitError
+from assets_core.checks.evaluator import Broken, Evaluator
 from assets_core.checks.functions import FunctionEvaluator
-from assets_core.checks.ordering import UnfitError
+from assets_core.checks.rows import AllRows, CheckedRows, Reopen
 from assets_core.checks.streaming import (
     AcceptedValuesEvaluator,
     FreshnessOfColumnEvaluator,
@@ -17,7 +19,6 @@ from assets_core.checks.streaming import (
     NotNullEvaluator,
     RowCountEvaluator,
 )
-from assets_core.checks.whole import Reopen, SqlEvaluator, UniqueEvaluator, Whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,11 +57,11 @@ class CheckRunner:
         import pyarrow as pa
 
         self._unable = (UnfitError, pa.ArrowException)
-        self._staged = staged = Staged(schema, partition)
+        self._staged = staged = CheckedRows(schema, partition)
         self._all = [self._evaluator(check) for check in checks]
         whole = [each for each in self._all if not each.streams]
         if whole:
-            staged.whole = Whole(schema, [each.needed() for each in whole], reopen)
+            staged.whole = AllRows(schema, [each.needed() for each in whole], reopen)
 
     @property
     def needs_table(self) -> bool:

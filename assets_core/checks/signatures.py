@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from assets_core.checks.words import bad_check
+from assets_core.checks.wording import bad_check
 from assets_core.errors import DefinitionError
 
 
@@ -37,7 +37,7 @@ def parameters_of(
 
 
 def _refuse_unsuppliable(name: str, annotation: Any) -> None:
-    from assets_core.tabular import describe_supported, form_of
+    from assets_core.tabular.forms import describe_supported, form_of
 
     form = form_of(annotation)
     if form is None or form.keyed or form.kind in ("path", "paths"):

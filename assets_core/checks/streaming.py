@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from assets_core.checks.base import Evaluator
 from assets_core.checks.declared import (
     AcceptedValues,
     CheckResult,
@@ -18,7 +17,7 @@ from assets_core.checks.declared import (
     NotNull,
     RowCount,
 )
-from assets_core.checks.ordering import (
+from assets_core.checks.domains import (
     EPOCH,
     PER_SECOND,
     UnfitError,
@@ -29,7 +28,8 @@ from assets_core.checks.ordering import (
     micros_of,
     null_mask,
 )
-from assets_core.checks.words import (
+from assets_core.checks.evaluator import Evaluator
+from assets_core.checks.wording import (
     SAMPLES,
     have,
     length_of,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from assets_core.cli.codes import READER_LEFT, STOPPED
+from assets_core.cli.exit_codes import READER_LEFT, STOPPED
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(list(arguments))
     except AssetsError as error:
-        from assets_core.cli.failing import show_error
+        from assets_core.cli.error_report import show_error
 
         show_error(error)
         return error.exit_code
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place where a bug can say what it is
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return _no_room(error)
-        from assets_core.cli.failing import show_unforeseen
+        from assets_core.cli.error_report import show_unforeseen
 
         show_unforeseen(error)
         return 1
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     from assets_core.cli.app import command
-    from assets_core.cli.completing import completes, print_completions
+    from assets_core.cli.completion import completes, print_completions
 
     if completes(os.environ):
         return print_completions(command())

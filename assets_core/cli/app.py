@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from assets_core.cli.codes import READER_LEFT, STOPPED
-from assets_core.cli.completing import complete_environment, complete_module
+from assets_core.cli.completion import complete_environment, complete_module
+from assets_core.cli.exit_codes import READER_LEFT, STOPPED
 from assets_core.cli.session import SHARED
 
 # name → (module below `commands`, object in it, the line in the list of commands)
@@ -37,12 +37,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "An asset's partitions; adding and removing dynamic ones.",
     ),
     "freshness": ("status", "freshness", "Which partitions landed in time, and which are late."),
-    "accept": (
-        "materialize",
-        "accept",
-        "Take stale partitions as right, without a run.",
-    ),
-    "invalidate": ("materialize", "invalidate", "Declare partitions stale, for a reason."),
+    "accept": ("accept", "accept", "Take stale partitions as right, without a run."),
+    "invalidate": ("invalidate", "invalidate", "Declare partitions stale, for a reason."),
     "withdraw": ("withdraw", "withdraw", "Take partitions of a source out that are gone."),
     "repair": ("upkeep", "repair", "Bring views and stores back in line with what is recorded."),
     "compact": ("upkeep", "compact", "Remove records of versions that nothing needs any more."),

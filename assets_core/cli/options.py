@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from assets_core.cli.completing import (
+from assets_core.cli.completion import (
     complete_asset,
     complete_partition,
     complete_range,
@@ -24,7 +24,7 @@ AssetName = Annotated[
     str,
     typer.Argument(metavar="ASSET", help="The asset's name.", autocompletion=complete_asset),
 ]
-Reference = Annotated[
+ReferenceArgument = Annotated[
     str,
     typer.Argument(
         metavar="ASSET[@PARTITION]",
@@ -51,7 +51,7 @@ Selection = Annotated[
         show_default=False,
     ),
 ]
-Select = Annotated[
+SelectOption = Annotated[
     list[str] | None,
     typer.Option(
         "--select",
@@ -62,7 +62,7 @@ Select = Annotated[
         show_default=False,
     ),
 ]
-Partition = Annotated[
+PartitionOption = Annotated[
     list[str] | None,
     typer.Option(
         "--partition",
@@ -72,7 +72,7 @@ Partition = Annotated[
         show_default=False,
     ),
 ]
-Partitions = Annotated[
+PartitionsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--partitions",

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from assets_core.cli.interrupts import MESSAGE, write
 from assets_core.cli.screen import Screen, cut, stderr
-from assets_core.cli.stopping import MESSAGE, write
-from assets_core.observe.format import count, human_duration, one_line, reference
+from assets_core.wording import count, human_duration, one_line, reference
 
 if TYPE_CHECKING:
-    from assets_core.execute.engine import StepEvent
+    from assets_core.execution.events import StepEvent
 
 FEW = 40
 """Up to so many asset partitions each gets a line where there is no terminal."""
@@ -127,7 +127,7 @@ def event_line(screen: Screen, event: StepEvent) -> str:
     return f"{kind}  {reference(event.asset, event.partition)}  {', '.join(told)}".rstrip()
 
 
-class Lines:
+class RunLines:
     """Plain lines: one per step when they are few, a summary now and then when they are many."""
 
     def __init__(self, watched: Watched, screen: Screen) -> None:
@@ -180,7 +180,7 @@ class Lines:
             self._line(f"{'running':<9}  {where}  for {human_duration(seconds)}")
 
 
-class Bar:
+class RunBar:
     """A bar with numbers, and below it what runs; failed steps stay above it."""
 
     def __init__(self, watched: Watched, screen: Screen) -> None:
@@ -255,7 +255,7 @@ def watching(total: int) -> Iterator[tuple[Watched, Any]]:
     if not total:
         yield watched, watched.add
         return
-    display: Bar | Lines = (Bar if screen.width else Lines)(watched, screen)
+    display: RunBar | RunLines = (RunBar if screen.width else RunLines)(watched, screen)
     gone = threading.Event()
 
     def on_event(event: StepEvent) -> None:

@@ -16,7 +16,7 @@ from assets_core.cli.screen import results_alone, stderr
 if TYPE_CHECKING:
     import typer
 
-    from assets_core.plan import Plan
+    from assets_core.planning.plan import Plan
     from assets_core.project import Project
 
 SHARED = ("module", "root", "environment", "state")
@@ -87,6 +87,9 @@ def say_recovered(loaded: Project) -> None:
     """Tell what was mended of runs that died."""
     for item in loaded.take_recovered():
         stderr().line(f"Recovered: {item}", "yellow")
+    if loaded.disagreement is not None:
+        stderr().line(str(loaded.disagreement), "yellow")
+        loaded.disagreement = None
 
 
 _MOST_WARNINGS = 3
@@ -96,7 +99,7 @@ def say_code_warnings(loaded: Project) -> None:
     """Tell what of the code could not be followed, so that a change there may go unseen."""
     if not loaded.code_warnings:
         return
-    from assets_core.observe.causes import names
+    from assets_core.planning.causes import names
 
     told: dict[str, list[str]] = {}
     for name, warnings in loaded.code_warnings.items():
@@ -112,21 +115,29 @@ def say_code_warnings(loaded: Project) -> None:
 
 def say_gone(made: Plan) -> None:
     """Tell which source partitions were seen before and are not there any more, and what to do."""
-    from assets_core.observe.format import gone_text, ranges
+    from assets_core.wording import gone_text, ranges
 
-    for source, at in made.sightings.gone.items():
+    for source, at in made.observations.gone.items():
         space = made.facts.spaces[source]
-        told = gone_text(source, at, space, made.sightings.held_back)
+        told = gone_text(source, at, space, made.observations.held_back)
         stderr().line(f"{source} {ranges(at, space)} {told}", "yellow")
+
+
+def say_slow(made: Plan) -> None:
+    """Tell which sources took long to look at, and what would make that quick."""
+    from assets_core.wording import slow_text
+
+    for source, (partitions, seconds) in made.observations.slow.items():
+        stderr().line(f"{source}: {slow_text(partitions, seconds)}", "yellow")
 
 
 def fail_unseen(made: Plan) -> None:
     """End with exit code 1 after a plan over sources that could not be looked at, telling where."""
-    if not made.sightings.errors:
+    if not made.observations.errors:
         return
     import typer
 
-    from assets_core.execute.engine import user_traceback
+    from assets_core.execution.events import user_traceback
 
     told = dict.fromkeys(user_traceback(error) or str(error) for _, _, error in made.unseen())
     for text in list(told)[:_MOST_WARNINGS]:

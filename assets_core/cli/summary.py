@@ -7,25 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets_core.cli.failing import safe, show_traceback
+from assets_core.cli.error_report import safe, show_traceback
 from assets_core.cli.screen import Cell, Screen
-from assets_core.observe.display import RESULTS
-from assets_core.observe.failures import Alike, Failed, FailureGroup, group_alike, group_failures
-from assets_core.observe.format import (
+from assets_core.execution.events import RESULTS
+from assets_core.lineage.failures import (
+    AlikeGroup,
+    FailedStep,
+    FailureGroup,
+    group_alike,
+    group_failures,
+)
+from assets_core.partitions.products import ProductSpace
+from assets_core.planning.causes import names
+from assets_core.wording import (
     count,
     first_line,
     human_duration,
     ranges,
     reference,
 )
-from assets_core.partitions.spaces import ProductSpace
 
 if TYPE_CHECKING:
     from assets_core.cli.progress import Watched
     from assets_core.cli.session import Speller
-    from assets_core.execute.result import RunResult
+    from assets_core.execution.result import RunResult
     from assets_core.partitions import KeySpace
-    from assets_core.plan import Plan
+    from assets_core.planning.plan import Plan
     from assets_core.project import Project
     from assets_core.records import Attempt
 
@@ -51,6 +58,7 @@ def print_summary(
     """The whole summary of a run."""
     _print_title(screen, result)
     _print_counts(screen, result, watched)
+    _print_made_along(screen, plan)
     _print_rejected(screen, watched, spell)
     _print_warnings(screen, plan, watched)
     if result.failures:
@@ -60,6 +68,11 @@ def print_summary(
     if not result.ok and result.resume:
         screen.line()
         screen.line(f"Resume with: {screen.paint(result.resume, 'bold')}")
+
+
+def _print_made_along(screen: Screen, plan: Plan) -> None:
+    for asset, selected in list(plan.made_along.items())[:_MOST_GROUPS]:
+        screen.line(f"{asset} was not selected; one function makes it and {names(selected)}.")
 
 
 def _print_title(screen: Screen, result: RunResult) -> None:
@@ -108,7 +121,7 @@ def _print_warnings(screen: Screen, plan: Plan, watched: Watched) -> None:
 # Failures
 
 
-def _where(plan: Plan, group: Alike) -> str:
+def _where(plan: Plan, group: AlikeGroup) -> str:
     if len(group.partitions) == 1:
         return reference(group.asset, group.partitions[0])
     return f"{group.asset} {key_ranges(plan.facts.spaces[group.asset], group.partitions)}"
@@ -125,7 +138,7 @@ def failure_groups(project: Project, plan: Plan, result: RunResult) -> tuple[Fai
     """The failures of a run by kind, each kind with a traceback where there is one."""
     tracebacks = _tracebacks(project.attempts(result.run_id)) if result.failures else {}
     failures = (
-        Failed(
+        FailedStep(
             f.asset,
             f.partition,
             f.error,
@@ -205,7 +218,7 @@ def _print_blocked(screen: Screen, plan: Plan, result: RunResult, spell: Speller
     by_reason: dict[tuple[str, str], list[str]] = {}
     for asset, partition, reason in result.blocked:
         by_reason.setdefault((asset, reason), []).append(partition)
-    groups = [Alike(asset, reason, keys) for (asset, reason), keys in by_reason.items()]
+    groups = [AlikeGroup(asset, reason, keys) for (asset, reason), keys in by_reason.items()]
     screen.line()
     screen.line(f"{count(len(result.blocked), 'step')} blocked", "bold red")
     for group in groups[:_MOST_GROUPS]:
@@ -239,9 +252,9 @@ def _missing(plan: Plan) -> dict[str, np.ndarray]:
         mask = np.zeros(plan.facts.spaces[batch.op.name].n, bool)
         mask[batch.ordinals] = True
         for read in batch.op.inputs:
-            gone = plan.wiring.edge(batch.op, read).cover(mask)
-            gone &= plan.lacking(read.asset)
-            gone[list(plan.sightings.errors.get(read.asset, ()))] = False  # told as failed
+            gone = plan.resolved.edge(batch.op, read).cover(mask)
+            gone &= plan.unavailable(read.asset)
+            gone[list(plan.observations.errors.get(read.asset, ()))] = False  # told as failed
             upstream = plan.graph.op_of[read.asset].name
             for known in (planned.get(upstream), waiting.get(upstream)):
                 if known is not None:

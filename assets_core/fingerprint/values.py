@@ -1,7 +1,7 @@
 """Values as content: plain ones by what they hold, objects by what they would be made of again.
 
 A value that has no canonical form (a connection, an open file, something that contains itself)
-raises UnhashableError; what counts in its stead is decided in ``follow``.
+raises UnhashableError; what counts in its stead is decided in ``following``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from types import (
 )
 from typing import Any, TypeGuard, cast
 
-from assets_core.fingerprint.owning import dotted, is_ours
-from assets_core.hashing import UnhashableError, digest, is_known, object_parts
+from assets_core.fingerprint.hashing import UnhashableError, digest, is_known, object_parts
+from assets_core.fingerprint.ownership import dotted, is_ours
 
 _LOCKS = (
     type(threading.Lock()),

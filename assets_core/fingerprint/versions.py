@@ -10,20 +10,19 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
-from assets_core.fingerprint.follow import (
+from assets_core.fingerprint.following.follower import Follower
+from assets_core.fingerprint.following.items import (
     SEES_NAMES,
     SEES_SOURCE,
+    About,
     Component,
-    Follower,
     Item,
-    NamedFiles,
-    ReadAtImport,
 )
-from assets_core.fingerprint.owning import Own, dotted, is_ours, module_name
-from assets_core.fingerprint.rooted import Link, Rooted
+from assets_core.fingerprint.hashing import digest
+from assets_core.fingerprint.linked import Link, Rooted
+from assets_core.fingerprint.ownership import Own, dotted, is_ours, module_name
+from assets_core.fingerprint.sql_tokens import sql_tokens
 from assets_core.fingerprint.values import MAX_WRAPPERS, ValueReader
-from assets_core.hashing import digest
-from assets_core.sqltext import sql_tokens
 
 _SHORT = 12
 
@@ -125,21 +124,15 @@ class Fingerprints:
         project_roots: Sequence[str | Path] = (),
         *,
         own_folders: Sequence[str] = (),
-        read_at_import: ReadAtImport | None = None,
-        resources: Mapping[str, Any] | None = None,
-        secret: bytes = b"",
-        named_files: NamedFiles | None = None,
+        about: About | None = None,
     ) -> None:
-        """``own_folders`` hold code of the project wherever they lie. ``read_at_import`` gives what
-        a module read while it was imported; ``resources`` are what ``context.resources`` holds,
-        with their secrets digested by the key ``secret``. ``named_files`` gives the
-        files of a path or pattern that count, with their digests."""
+        """``own_folders`` hold code of the project wherever they lie."""
         roots = tuple(str(Path(root).resolve()) for root in project_roots)
-        self._about = (read_at_import, dict(resources or {}), secret, named_files)
+        self._about = about or About()
         self._sessions = {"": self._session(Own(roots, tuple(own_folders)))}
 
     def _session(self, own: Own) -> _Session:
-        return _Session(Follower(own, *self._about))
+        return _Session(Follower(own, self._about))
 
     def _session_for(self, fn: object) -> _Session:
         """The session for a function: one of its own for an installed package's.
@@ -214,16 +207,16 @@ class _Session:
             return digest("opaque", root)
         function = _function_behind(fn)
         module = module_name(function) if function is not None else ""
-        items = [root, *self.follower.effects(module, self._lean.marks)]
+        items = [root, *self.follower.modules.effects(module, self._lean.marks)]
         if any(SEES_SOURCE in self._lean.marks(item) for item in items):
-            items += self.follower.texts(module)
+            items += self.follower.modules.texts(module)
         return self._roots(items, parts, warnings)
 
     def extra(self, value: object, parts: dict[str, str], warnings: list[str]) -> bytes:
         """The digest of a value, with all that it refers to."""
         found = Component()
         reader = ValueReader(
-            lambda one: self.follower.referred(one, found),
+            lambda one: self.follower.held.referred(one, found),
             self.follower.own.type,
             self.follower.own.roots,
             in_order=False,

@@ -1,14 +1,13 @@
 """Key spaces, partition keys, mappings between them, and selections of them.
 
-Pure: no clock, no store. ``windows`` lays out time, ``declaring`` is how users write
-``definitions``, ``spaces`` what these resolve to, ``edges`` the resolved mappings that
-``mappings`` declares, ``keys`` makes names safe.
+Pure: no clock, no store. ``declarations`` is how users write definitions; what they are, and what
+they resolve to, is in ``time_windows``, ``named_values`` and ``products``. ``windows`` lays out
+time, ``edges`` are the resolved mappings that ``mappings`` declares, ``keys`` makes names safe.
 """
 
 from __future__ import annotations
 
-from assets_core.partitions.covering import from_ranges, places, to_ranges
-from assets_core.partitions.declaring import (
+from assets_core.partitions.declarations import (
     cron_windows,
     daily,
     dynamic,
@@ -20,8 +19,9 @@ from assets_core.partitions.declaring import (
     weekly,
     yearly,
 )
-from assets_core.partitions.definitions import UNPARTITIONED, PartitionsDefinition
+from assets_core.partitions.definitions import KeySpace, Partition, PartitionsDefinition
 from assets_core.partitions.edges import Edge
+from assets_core.partitions.key_mappings import mapped, table
 from assets_core.partitions.keys import canonical_key, quote_identifier, safe_path_part
 from assets_core.partitions.mappings import (
     PartitionMapping,
@@ -32,21 +32,21 @@ from assets_core.partitions.mappings import (
     lag,
     last,
     latest,
-    mapped,
     overlap,
-    table,
     window,
 )
-from assets_core.partitions.requiring import ALL, AnyOrder, Require, any_order, require
+from assets_core.partitions.named_values import UNPARTITIONED
+from assets_core.partitions.range_sets import KeyRanges, from_ranges, places, to_ranges
+from assets_core.partitions.ranges import Partitions
+from assets_core.partitions.requirements import ALL, AnyOrder, Require, any_order, require
 from assets_core.partitions.selection import PartitionSelection, parse_selection
-from assets_core.partitions.several import Partitions
-from assets_core.partitions.spaces import KeySpace, Partition
 
 __all__ = [
     "ALL",
     "UNPARTITIONED",
     "AnyOrder",
     "Edge",
+    "KeyRanges",
     "KeySpace",
     "Partition",
     "PartitionMapping",

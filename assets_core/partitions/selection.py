@@ -14,144 +14,23 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from assets_core.errors import PartitionError
+from assets_core.partitions.calendars import CALENDARS
+from assets_core.partitions.definitions import KeySpace
 from assets_core.partitions.keys import SEPARATOR, visible
-from assets_core.partitions.spaces import KeySpace, ProductSpace, TimeSpace, ValueSpace
-from assets_core.partitions.windows import CALENDARS, instants_named, stretch_of
+from assets_core.partitions.named_values import ValueSpace
+from assets_core.partitions.products import ProductSpace
+from assets_core.partitions.time_windows import TimeSpace
+from assets_core.partitions.times import stretch_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Mask = NDArray[np.bool_]
+from assets_core.partitions.terms import RANGE, Term, mask_of_key, widen
 
-_RANGE, _ALL = "..", "*"
 _TIME_NAMES = frozenset({"hour", "time", *(c.dimension for c in CALENDARS.values())})
 """Names that mean the time dimension of a space, whatever that is called."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A key, a logical date, a range of either (an end may be open), or ``*``."""
-
-    text: str
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The two ends of the range, the same for a single key; "" for an open one."""
-        low, dots, high = self.text.partition(_RANGE)
-        if self.text == _ALL:
-            return "", ""
-        return (low.strip(), high.strip()) if dots else (low, low)
-
-    @property
-    def is_all(self) -> bool:
-        """Whether it says: all of them."""
-        return self.ends == ("", "")
-
-    @property
-    def is_time(self) -> bool:
-        """Whether it can be read as a stretch of time."""
-        return not self.is_all and all(stretch_of(end) for end in self.ends if end)
-
-    def mask(self, space: KeySpace) -> Mask | None:
-        """The partitions it selects, bool; None when it says nothing about such a space."""
-        import numpy as np
-
-        one = _one(space, self.text)
-        if one is not None:
-            return one
-        if self.is_all:
-            return np.ones(space.n, bool)
-        if not space.parts():
-            return None
-        if SEPARATOR in self.text:
-            return _between(space, *self.ends) if _RANGE in self.text else _pieces(space, self.text)
-        if isinstance(space, ProductSpace):
-            return self._of_product(space)
-        found = _between(space, *self.ends)
-        if found is None and self.is_time:
-            return self._overlapping(space) if isinstance(space, TimeSpace) else None
-        return np.zeros(space.n, bool) if found is None else found
-
-    def _of_product(self, space: ProductSpace) -> Mask:
-        """In the first dimension that knows it."""
-        import numpy as np
-
-        for i, part in enumerate(space.spaces):
-            own = self.mask(part)
-            if own is not None and own.any():
-                return _widen(space, i, own)
-        return np.zeros(space.n, bool)
-
-    def _overlapping(self, space: TimeSpace) -> Mask:
-        import numpy as np
-
-        (low, high), mask = self.ends, np.ones(space.n, bool)
-        if low:
-            mask &= space.ends() > _instants(low, space)[0]
-        if high:
-            mask &= space.starts() < _instants(high, space)[1]
-        return mask
-
-
-def _instants(text: str, space: TimeSpace) -> tuple[int, int]:
-    own = space.definition
-    found = instants_named(text, own.granularity, own.timezone, own.offset)
-    assert found is not None, text
-    return found
-
-
-def _one(space: KeySpace, key: str) -> Mask | None:
-    """The partition of this very key; None when there is none."""
-    import numpy as np
-
-    at = int(space.ordinals([key])[0])
-    return None if at < 0 else np.arange(space.n) == at
-
-
-def _between(space: KeySpace, low: str, high: str) -> Mask | None:
-    """Between two of the space's own keys; None when an end is none of them."""
-    import numpy as np
-
-    first = 0 if not low else int(space.ordinals([low])[0])
-    last = space.n - 1 if not high else int(space.ordinals([high])[0])
-    if first < 0 or last < 0:
-        return None if SEPARATOR not in low + high else np.zeros(space.n, bool)
-    if not isinstance(space, ProductSpace):
-        at = np.arange(space.n)
-        return (at >= first) & (at <= last)
-    # Between the two keys in every dimension: a box, not a stretch of ordinals.
-    mask = np.ones(space.n, bool)
-    corners = zip(space.coordinates(first), space.coordinates(last), strict=True)
-    for i, (a, b) in enumerate(corners):
-        own = np.arange(space.spaces[i].n)
-        mask &= _widen(space, i, (own >= a) & (own <= b))
-    return mask
-
-
-def _pieces(space: KeySpace, text: str) -> Mask:
-    """A product's key in another space: whatever of it that space knows."""
-    import numpy as np
-
-    terms = [Term(piece) for piece in text.split(SEPARATOR)]
-    masks = [term.mask(space) for term in terms if _knows(space, term)]
-    known = [mask for mask in masks if mask is not None]
-    return reduce(np.logical_and, known) if known else np.zeros(space.n, bool)
-
-
-def _knows(space: KeySpace, term: Term) -> bool:
-    parts = [part for _, part in space.parts()]
-    timed = term.is_time and any(isinstance(part, TimeSpace) for part in parts)
-    return timed or any(_one(part, term.text) is not None for part in parts)
-
-
-def _widen(space: ProductSpace, dimension: int, own: Mask) -> Mask:
-    """A mask of one dimension, for the product."""
-    import numpy as np
-
-    at = np.arange(space.n) // space.strides[dimension] % max(space.spaces[dimension].n, 1)
-    widened: Mask = own[at]
-    return widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +70,7 @@ class Alternative:
         if not said:
             return None
         own = reduce(np.logical_or, said)
-        return _widen(space, at, own) if at >= 0 and isinstance(space, ProductSpace) else own
+        return widen(space, at, own) if at >= 0 and isinstance(space, ProductSpace) else own
 
 
 def _dimension(space: KeySpace, name: str, terms: tuple[Term, ...]) -> int | None:
@@ -216,7 +95,7 @@ class Text:
         """What it selects; None when it says nothing about such a space."""
         import numpy as np
 
-        one = _one(space, self.raw)
+        one = mask_of_key(space, self.raw)
         if one is not None:
             return one
         said = [mask for each in self.alternatives if (mask := each.mask(space)) is not None]
@@ -253,7 +132,7 @@ class PartitionSelection:
         """Raise PartitionError when a part of it selects nothing in any of the spaces."""
         distinct = list({id(space): space for space in spaces}.values())
         for text in self.texts:
-            if any(_one(space, text.raw) is not None for space in distinct):
+            if any(space.find(text.raw) >= 0 for space in distinct):
                 continue
             if not text.alternatives:
                 raise _nothing(text.raw, text.raw, distinct)
@@ -267,7 +146,7 @@ def _check_forms(text: Text, spaces: list[KeySpace]) -> None:
     items = [item.strip() for item in text.raw.split(",") if item.strip()]
     named = [item for item in items if _named(item) is not None]
     plain = [item for item in items if _named(item) is None]
-    keys = any(_one(space, item) is not None for space in spaces for item in named)
+    keys = any(space.find(item) >= 0 for space in spaces for item in named)
     if not named or not plain or keys:
         return
     name = named[0].partition("=")[0].strip()
@@ -284,7 +163,7 @@ def _check_direction(term: Term, spaces: list[KeySpace]) -> None:
     low, high = term.ends
     if not low or not high or low == high:
         return
-    turned = Term(f"{high}{_RANGE}{low}")
+    turned = Term(f"{high}{RANGE}{low}")
     if any(mask.any() for s in spaces if (mask := turned.mask(s)) is not None):
         raise PartitionError(
             f"The range {term.text!r} runs backwards: {low!r} comes after {high!r}.",

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from assets_core.errors import PartitionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,3 +139,17 @@ def _changes(zone: str, year: int) -> tuple[tuple[int, int], ...]:
         for i in range(len(samples) - 1)
         if offsets[i] != offsets[i + 1]
     )
+
+
+@lru_cache(maxsize=256)
+def zone(name: str) -> ZoneInfo:
+    """A time zone by its name.
+
+    Raises PartitionError when there is no such zone.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise PartitionError(
+            f"There is no time zone {name!r}.", hint="Names are such as 'Europe/Berlin' or 'UTC'."
+        ) from error

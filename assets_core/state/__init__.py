@@ -1,7 +1,7 @@
 """The state store: what was built, from what, under which lease, and which runs did it.
 
-SQLAlchemy lives in this package and nowhere else; it is imported when a store is opened, so that
-importing the package stays cheap.
+SQLAlchemy describes the tables, and is imported when a new store is made of them. Statements are
+SQL that runs on the driver: a command has no query compiler to wait for.
 """
 
 from __future__ import annotations

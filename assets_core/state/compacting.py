@@ -1,8 +1,8 @@
 """Which entries of the log nobody needs any more: superseded long ago, and read by nothing kept.
 
-Pure, but for the two statements at its end. What is current stays, what was current lately stays,
-the first of each partition stays (it tells when the partition landed), and all that the lineage of
-something kept leads to.
+What is current stays, what was current lately stays, the first of each partition stays (it tells
+when the partition landed), and all that the lineage of something kept leads to. Pure functions
+decide; the class at the end asks the database and removes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
-
-from sqlalchemy import Connection, delete, func, select
 
 from assets_core.partitions import KeySpace, from_ranges
-from assets_core.state import tables
-from assets_core.state.rows import read_invalidation
-from assets_core.state.sqlite import listed_numbers
-
-_log = tables.materializations
+from assets_core.records import Invalidation
+from assets_core.state.part import numbered_assets
+from assets_core.state.rows import INVALIDATION_COLUMNS, read_invalidation
+from assets_core.state.sql import LISTED, Connection, listed, scalar
+from assets_core.state.sqlite import SqliteDatabase
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """One materialization, as far as it matters here; ``inputs`` as they are encoded."""
 
     id: int
@@ -38,7 +35,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class _Versions:
+class _Asset:
     """What is recorded of one asset: the entries of each partition, oldest first.
 
     ``places`` and ``keys`` are the partitions of more than one entry, in the key space's order;
@@ -46,7 +43,7 @@ class _Versions:
     """
 
     space: KeySpace | None
-    by_key: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    by_key: dict[str, list[LogEntry]] = field(default_factory=lambda: defaultdict(list))
     places: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
@@ -81,7 +78,7 @@ class _Versions:
 
 
 def superfluous(
-    entries: Sequence[Entry],
+    entries: Sequence[LogEntry],
     current: set[int],
     spaces: Mapping[int, KeySpace | None],
     *,
@@ -93,10 +90,10 @@ def superfluous(
     ``entries`` are a whole environment's, ordered by id; ``keep_last`` versions of each partition
     stay whatever their age.
     """
-    versions: dict[int, _Versions] = {}
+    versions: dict[int, _Asset] = {}
     for entry in entries:
         if entry.asset not in versions:
-            versions[entry.asset] = _Versions(spaces.get(entry.asset))
+            versions[entry.asset] = _Asset(spaces.get(entry.asset))
         versions[entry.asset].by_key[entry.partition].append(entry)
     kept = set(current)
     for one in versions.values():
@@ -110,7 +107,7 @@ def superfluous(
     return [entry.id for entry in entries if entry.id not in kept]
 
 
-def _stays(entries: list[Entry], before: int, keep_last: int) -> Iterable[int]:
+def _stays(entries: list[LogEntry], before: int, keep_last: int) -> Iterable[int]:
     """Of one partition: the first, the last few, and what was still current at ``before``."""
     yield entries[0].id
     for entry in entries[-keep_last:]:
@@ -120,7 +117,7 @@ def _stays(entries: list[Entry], before: int, keep_last: int) -> Iterable[int]:
             yield entry.id
 
 
-def _read_by(reader: Entry, versions: Mapping[int, _Versions]) -> Iterable[int]:
+def _read_by(reader: LogEntry, versions: Mapping[int, _Asset]) -> Iterable[int]:
     """The ids of the versions that a build read, of partitions that have several."""
     for number, _, ranges, _, revision, _ in json.loads(reader.inputs or "[]"):
         upstream = versions.get(number)
@@ -134,7 +131,7 @@ def _read_by(reader: Entry, versions: Mapping[int, _Versions]) -> Iterable[int]:
                     yield found
 
 
-def _as_of(entries: list[Entry], reader: Entry, revision: int) -> int | None:
+def _as_of(entries: list[LogEntry], reader: LogEntry, revision: int) -> int | None:
     """`StateStore.version_as_of` among the entries of one partition."""
     for entry in reversed(entries):
         of_run = reader.run is not None and entry.run == reader.run and entry.id < reader.id
@@ -146,84 +143,98 @@ def _as_of(entries: list[Entry], reader: Entry, revision: int) -> int | None:
 # --------------------------------------------------------------------------------------------
 # In the store
 
+_LOG = """
+    SELECT id, asset, partition, finished, run, inputs FROM materializations
+    WHERE asset IN (SELECT id FROM assets WHERE environment = ?) ORDER BY id"""
+_CURRENT = """
+    SELECT materialization FROM asset_partitions
+    WHERE asset IN (SELECT id FROM assets WHERE environment = ?) AND materialization IS NOT NULL"""
+_INVALIDATIONS = f"""
+    SELECT {INVALIDATION_COLUMNS} FROM invalidations
+    WHERE asset IN (SELECT id FROM assets WHERE environment = ?)"""
+_OLDER = """
+    SELECT partition, materialization FROM asset_partitions
+    WHERE asset = ? AND materialization < ?"""
+# None that has become current meanwhile.
+_REMOVE = f"""
+    DELETE FROM materializations WHERE id IN (SELECT value FROM {LISTED}) AND id NOT IN (
+        SELECT materialization FROM asset_partitions WHERE materialization IS NOT NULL)"""
+_FORGET = f"DELETE FROM invalidations WHERE id IN (SELECT value FROM {LISTED})"
 
-def read_log(connection: Connection, environment: str) -> tuple[list[Entry], set[int], Any]:
-    """The log of an environment by id, the current ids, and the assets' names by number."""
-    assets, slots = tables.assets, tables.asset_partitions
-    own = select(assets.c.id).where(assets.c.environment == environment)
-    rows = connection.execute(
-        select(
-            _log.c.id, _log.c.asset, _log.c.partition, _log.c.finished, _log.c.run, _log.c.inputs
+_PIECE = 2_000
+"""Entries removed from the log in one transaction: nobody who wants to write waits for all."""
+
+
+class Compaction:
+    """What of an environment's log can go, as it stood when this was made."""
+
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        environment: str,
+        spaces: Mapping[str, KeySpace],
+        before: int,
+        keep_last: int,
+    ) -> None:
+        self._database = database
+        with database.read() as connection:
+            # A run that has not ended may yet record what it read.
+            begun = "SELECT min(started) FROM runs WHERE status = 'running'"
+            live = scalar(connection, begun)
+            limit = before if live is None else min(before, live)
+            versions = [LogEntry(*row) for row in connection.execute(_LOG, (environment,))]
+            current = {row[0] for row in connection.execute(_CURRENT, (environment,))}
+            numbers = numbered_assets(connection, environment)
+            known = {number: spaces.get(name) for name, number in numbers.items()}
+            self._settled, marks = _settled(connection, environment, limit, known)
+        self._gone = superfluous(versions, current, known, before=limit, keep_last=keep_last)
+        self._total = len(versions) + marks
+
+    def counted(self) -> tuple[int, int]:
+        """How many entries would go, and how many would be left."""
+        going = len(self._gone) + len(self._settled)
+        return going, self._total - going
+
+    def carried_out(self) -> tuple[int, int]:
+        """Remove them; how many went, and how many are left."""
+        removed = sum(
+            self._delete(_REMOVE, self._gone[start : start + _PIECE])
+            for start in range(0, len(self._gone), _PIECE)
         )
-        .where(_log.c.asset.in_(own))
-        .order_by(_log.c.id)
-    )
-    pointed = select(slots.c.materialization).where(
-        slots.c.asset.in_(own), slots.c.materialization.is_not(None)
-    )
-    names = select(assets.c.id, assets.c.name).where(assets.c.environment == environment)
-    return (
-        [Entry(*row) for row in rows],
-        set(connection.execute(pointed).scalars()),
-        dict(connection.execute(names).all()),
-    )
+        removed += self._delete(_FORGET, self._settled)
+        return removed, self._total - removed
+
+    def _delete(self, statement: str, ids: Sequence[int]) -> int:
+        with self._database.write() as connection:
+            return connection.execute(statement, (listed(ids),)).rowcount
 
 
-def remove(connection: Connection, ids: Sequence[int]) -> int:
-    """Remove entries, but none that has become current meanwhile; how many went."""
-    slots, wanted = tables.asset_partitions, listed_numbers("ids")
-    text = json.dumps(list(ids))
-    pointed = select(slots.c.materialization).where(slots.c.materialization.is_not(None))
-    found = connection.execute(
-        delete(_log).where(_log.c.id.in_(select(wanted.c.value)), _log.c.id.not_in(pointed)),
-        {"ids": text},
-    )
-    return found.rowcount
-
-
-def oldest_live(connection: Connection) -> int | None:
-    """When the oldest run that has not ended began, µs: it may yet record what it read."""
-    runs = tables.runs
-    return connection.execute(
-        select(func.min(runs.c.started)).where(runs.c.status == "running")
-    ).scalar()
-
-
-def settled(
+def _settled(
     connection: Connection, environment: str, before: int, spaces: Mapping[int, KeySpace | None]
 ) -> tuple[list[int], int]:
     """The invalidations made before ``before`` (µs) that hold for nothing any more, and how many
     there are in all: everything recorded that they cover was recorded again since."""
     import numpy as np
 
-    marked, slots, assets = tables.invalidations, tables.asset_partitions, tables.assets
-    own = select(assets.c.id).where(assets.c.environment == environment)
-    known = connection.execute(select(marked).where(marked.c.asset.in_(own))).all()
-    aged = [row for row in known if row.made < before]
+    known = connection.execute(_INVALIDATIONS, (environment,)).fetchall()
+    aged: dict[int, list[Invalidation]] = defaultdict(list)
+    for row in known:
+        one = read_invalidation(row, environment, "")
+        if one.at < before:
+            aged[row[1]].append(one)
     gone = []
-    for asset in {row.asset for row in aged}:
-        space, rows = spaces.get(asset), [row for row in aged if row.asset == asset]
+    for asset, marks in aged.items():
+        space = spaces.get(asset)
         if space is None:
             continue
-        older = select(slots.c.partition, slots.c.materialization).where(
-            slots.c.asset == asset, slots.c.materialization < max(row.id for row in rows)
-        )
-        current = connection.execute(older).all()
+        newest = max(one.id for one in marks)
+        current = connection.execute(_OLDER, (asset, newest)).fetchall()
         at = space.ordinals([key for key, _ in current])
         ids = np.array([number for _, number in current], np.int64)
-        for row in rows:
-            held = at[ids < row.id]
-            covered = from_ranges(space, read_invalidation(row, environment, "").ranges)
+        for one in marks:
+            held = at[ids < one.id]
+            covered = from_ranges(space, one.ranges)
             # Of a key that has left the space nobody can say; it may come back.
             if not (held < 0).any() and not covered[held].any():
-                gone.append(row.id)
+                gone.append(one.id)
     return gone, len(known)
-
-
-def forget(connection: Connection, ids: Sequence[int]) -> int:
-    """Remove invalidations; how many went."""
-    marked, wanted = tables.invalidations, listed_numbers("ids")
-    found = connection.execute(
-        delete(marked).where(marked.c.id.in_(select(wanted.c.value))), {"ids": json.dumps(ids)}
-    )
-    return found.rowcount

@@ -9,46 +9,39 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Table, insert, select
-
-from assets_core.records import Code
-from assets_core.state import tables
-from assets_core.state.rows import plain, to_json
-
-Key = tuple[object, ...]
+from assets_core.records import Code, Run
+from assets_core.state.rows import RUN_COLUMNS, plain, run_row, to_json
+from assets_core.state.sql import Connection, Row, inserting, scalar
 
 
 class Interned:
     """The numbers of one table's rows by their unique columns."""
 
-    def __init__(self, table: Table, *unique: str) -> None:
-        self._table = table
-        self._unique = [table.c[name] for name in unique]
-        self._known: dict[Key, int] = {}
-        self._added: dict[Key, int] = {}
+    def __init__(self, table: str, unique: str, more: str = "") -> None:
+        """``unique`` and ``more``: columns, separated by commas."""
+        places = " AND ".join(f"{column} = ?" for column in unique.split(", "))
+        self._find = f"SELECT id FROM {table} WHERE {places}"
+        self._add = inserting(table, f"{unique}, {more}" if more else unique)
+        self._known: dict[Row, int] = {}
+        self._added: dict[Row, int] = {}
 
     def find(self, connection: Connection, *key: object) -> int | None:
         """The number of ``key``, None when there is none."""
         number = self._known.get(key) or self._added.get(key)
         if number is not None:
             return number
-        matches = [column == value for column, value in zip(self._unique, key, strict=True)]
-        found = connection.execute(select(self._table.c.id).where(*matches)).scalar()
+        found: int | None = scalar(connection, self._find, key)
         if found is not None:
             self._known[key] = found
         return found
 
-    def number(
-        self, connection: Connection, *key: object, more: Callable[[], dict[str, object]] = dict
-    ) -> int:
+    def number(self, connection: Connection, *key: object, more: Callable[[], Row] = tuple) -> int:
         """The number of ``key``, given one now if it has none; ``more`` are its other columns."""
         number = self.find(connection, *key)
         if number is None:
-            names = (column.name for column in self._unique)
-            values = {**dict(zip(names, key, strict=True)), **more()}
-            added = connection.execute(insert(self._table), values).inserted_primary_key
-            assert added is not None
-            number = self._added[key] = int(added[0])
+            number = connection.execute(self._add, (*key, *more())).lastrowid
+            assert number is not None
+            self._added[key] = number
         return number
 
     def committed(self) -> None:
@@ -65,11 +58,12 @@ class Interning:
     """Everything that is interned. Adding is for the one writer; finding is for all."""
 
     def __init__(self) -> None:
-        self.assets = Interned(tables.assets, "environment", "name")
-        self.codes = Interned(tables.codes, "hex")
-        self.texts = Interned(tables.texts, "digest")
-        self.stores = Interned(tables.stores, "name")
-        self.runs = Interned(tables.runs, "run")
+        self.assets = Interned("assets", "environment, name")
+        self.codes = Interned("codes", "hex", "parts")
+        self.texts = Interned("texts", "digest", "text")
+        self.stores = Interned("stores", "name")
+        run, _, more = RUN_COLUMNS.partition(", ")
+        self.runs = Interned("runs", run, f"{more}, expires")
         self._all = (self.assets, self.codes, self.texts, self.stores, self.runs)
 
     def asset(self, connection: Connection, environment: str, name: str) -> int:
@@ -79,8 +73,8 @@ class Interning:
     def code(self, connection: Connection, code: Code) -> int:
         """The number of a code version; its parts are kept with the first."""
 
-        def parts() -> dict[str, object]:
-            return {"parts": to_json(dict(code.parts), "code parts") if code.parts else None}
+        def parts() -> Row:
+            return (to_json(dict(code.parts), "code parts") if code.parts else None,)
 
         return self.codes.number(connection, code.hex, more=parts)
 
@@ -89,11 +83,15 @@ class Interning:
         if not text:
             return None
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        return self.texts.number(connection, digest, more=lambda: {"text": text})
+        return self.texts.number(connection, digest, more=lambda: (text,))
 
     def store(self, connection: Connection, name: str) -> int:
         """The number of an IO manager's name."""
         return self.stores.number(connection, plain(name, "store"))
+
+    def run(self, connection: Connection, run: Run) -> int:
+        """The number of a run; one that this store never saw is written down as it is given."""
+        return self.runs.number(connection, run.id, more=lambda: (*run_row(run)[1:], 0))
 
     def committed(self) -> None:
         """The transaction was committed."""

@@ -1,20 +1,17 @@
 """How a store is made, recognised, and brought up from every earlier version.
 
 A new store is made from ``tables``; an older one takes every step after its version, all in one
-transaction. A test upgrades a frozen store of each version and compares the result with a new one.
+transaction; one that is up to date is only asked for its version. A test upgrades a frozen store of
+each version and compares the result with a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
-
-from sqlalchemy import Connection, insert, inspect, update
 
 from assets_core.errors import StateError, StoreTooNewError
-from assets_core.state import tables
+from assets_core.state.sql import Connection, inserting
 from assets_core.state.sqlite import SqliteDatabase
 
 FORMAT = "assets-core state"
@@ -38,7 +35,7 @@ def _backfills(connection: Connection) -> None:
         " targets TEXT NOT NULL, codes TEXT NOT NULL, options TEXT NOT NULL,"
         " note TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (backfill) )",
     ):
-        connection.exec_driver_sql(text)
+        connection.execute(text)
 
 
 def _invalidations(connection: Connection) -> None:
@@ -49,7 +46,7 @@ def _invalidations(connection: Connection) -> None:
         " reason TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (id),"
         " FOREIGN KEY(asset) REFERENCES assets (id) ON DELETE RESTRICT )",
     ):
-        connection.exec_driver_sql(text)
+        connection.execute(text)
 
 
 MIGRATIONS: tuple[Migration, ...] = (Migration(2, _backfills), Migration(3, _invalidations))
@@ -61,31 +58,31 @@ VERSION = 1 + len(MIGRATIONS)
 
 def prepare(database: SqliteDatabase) -> None:
     """Make the tables of a new store, migrate an older one, refuse what is newer or not ours."""
-    current = stored_version(database) == VERSION
+    with database.read() as connection:
+        current = stored_version(connection, database.where) == VERSION
     database.prepare_files()
     if current:
         return
     with database.write() as connection:
-        version = _version_in(connection)  # again: another process may have been faster
+        # Again: another process may have been faster.
+        version = stored_version(connection, database.where)
         if version is None:
             create(connection)
         else:
             upgrade(connection, version, MIGRATIONS)
 
 
-def stored_version(database: SqliteDatabase) -> int | None:
+def stored_version(connection: Connection, where: str) -> int | None:
     """The store's version, None when it is empty. Raises StateError and StoreTooNewError."""
-    names = database.table_names()
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    names = [str(row[0]) for row in found]
     if not names:
         return None
-    stored = {}
-    if "meta" in names:
-        with database.read() as connection:
-            stored = _stamps(connection)
+    stored = _stamps(connection) if "meta" in names else {}
     if stored.get("format") != FORMAT or not stored.get("version", "").isdigit():
         raise StateError(
             "This database is not a state store.",
-            facts={"store": database.where, "tables": ", ".join(sorted(names)[:5])},
+            facts={"store": where, "tables": ", ".join(sorted(names)[:5])},
             hint="Check the configured state URL; nothing was changed.",
         )
     version = int(stored["version"])
@@ -93,31 +90,26 @@ def stored_version(database: SqliteDatabase) -> int | None:
         raise StoreTooNewError(
             f"A newer release of assets-core ({stored.get('release', 'unknown')}) wrote this"
             " state store.",
-            facts={"store": database.where, "its version": version, "known here": VERSION},
+            facts={"store": where, "its version": version, "known here": VERSION},
             hint=f"Install assets-core {stored.get('release', '')} or newer.",
         )
     return version
 
 
 def _stamps(connection: Connection) -> dict[str, str]:
-    rows = connection.exec_driver_sql("SELECT * FROM meta").all()
+    rows = connection.execute("SELECT * FROM meta").fetchall()
     return {str(row[0]): str(row[1]) for row in rows if len(row) == 2}
-
-
-def _version_in(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(tables.meta.name):
-        return None
-    return int(_stamps(connection)["version"])
 
 
 def create(connection: Connection) -> None:
     """Make every table of the newest version in an empty database."""
-    tables.metadata.create_all(connection)
-    connection.execute(insert(tables.counters), {"name": "revision", "value": 0})
+    from assets_core.state.tables import definitions
+
+    for text in definitions():
+        connection.execute(text)
+    connection.execute(inserting("counters", "name, value"), ("revision", 0))
     stamps = {"format": FORMAT, "version": str(VERSION), "release": _release()}
-    connection.execute(
-        insert(tables.meta), [{"key": key, "value": value} for key, value in stamps.items()]
-    )
+    connection.executemany(inserting("meta", "key, value"), stamps.items())
 
 
 def upgrade(connection: Connection, version: int, migrations: Sequence[Migration]) -> None:
@@ -128,10 +120,13 @@ def upgrade(connection: Connection, version: int, migrations: Sequence[Migration
     for step in steps:
         step.apply(connection)
     for key, value in (("version", str(steps[-1].version)), ("release", _release())):
-        connection.execute(update(tables.meta).where(tables.meta.c.key == key).values(value=value))
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
 
 def _release() -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed_version
+
     try:
         return installed_version("assets-core")
     except PackageNotFoundError:

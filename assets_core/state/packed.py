@@ -25,8 +25,8 @@ import numpy as np
 
 from assets_core.contracts import Columns, StateStore
 from assets_core.partitions import KeySpace
+from assets_core.planning.facts import AssetFacts, Facts, RecordLookup
 from assets_core.records import Invalidation
-from assets_core.staleness import AssetFacts, Facts, Recall
 
 _MAGIC = b"assets packed facts 2\n"
 _PREFIX = len(_MAGIC) + 12
@@ -85,10 +85,10 @@ class PackedFacts:
         self._environment = environment
         self._outside: dict[str, dict[str, list[int]]] = {}
 
-    def facts(self, spaces: Mapping[str, KeySpace], recall: Recall | None = None) -> Facts:
+    def facts(self, spaces: Mapping[str, KeySpace], lookup: RecordLookup | None = None) -> Facts:
         """What is recorded now, laid out in key spaces. The columns may be written to."""
         packed = self._open()
-        found = Facts(spaces, {}, {}, 0, recall)
+        found = Facts(spaces, {}, {}, 0, lookup)
         self._outside = {}
         fitting = packed.take(spaces, found, self._outside) if packed is not None else set()
         others = [name for name in spaces if name not in fitting]

@@ -1,7 +1,8 @@
 """Between records and rows: how a fact is laid down, and how it is read again.
 
-Pure: rows are tuples in the tables' column order, numbers stand for interned texts. What isn't
-strict JSON, or isn't text that every database keeps, is refused before anything is written.
+Pure: a row is a tuple in the order of the columns that are named beside it, numbers stand for
+interned texts. What isn't strict JSON, or isn't text that every database keeps, is refused before
+anything is written.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from assets_core.errors import StateError
+from assets_core.errors import StateError, bounded
 from assets_core.records import (
     Attempt,
     Backfill,
@@ -27,6 +28,7 @@ from assets_core.records import (
     Run,
     Version,
 )
+from assets_core.state.sql import Row
 
 FACTS = Struct(">qqQQQQqqq")
 """What a snapshot gives of a current materialization: id, token, data version, input digest,
@@ -96,10 +98,10 @@ def plain(text: str, what: str) -> str:
 
 
 def readable(text: str) -> str | None:
-    """Text from outside (an error, a traceback) with what can't be stored made visible."""
+    """Text from outside (an error, a traceback), bounded, what can't be stored made visible."""
     if not text:
         return None
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return bounded(text).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def pack_version(version: Version) -> bytes:
@@ -202,13 +204,20 @@ def check_fact(fact: Materialization) -> None:
     plain(fact.schema, "schema")
 
 
+FACT_COLUMNS = (
+    "id, asset, partition, kind, code, input_digest, data_version, schema, run, attempt, token,"
+    " store, data_kind, location, receipt_token, rows, bytes, rejects, rejected, started, finished,"
+    " deadline, inputs, passed, checks, metadata"
+)
+
+
 def fact_row(
     fact: Materialization,
     identity: int,
     numbers: Numbers,
     texts: tuple[str | None, str | None, str | None],
-) -> tuple[object, ...]:
-    """The row of ``materializations``; ``texts`` are inputs, checks and metadata as JSON."""
+) -> Row:
+    """FACT_COLUMNS of ``materializations``; ``texts`` are inputs, checks and metadata as JSON."""
     receipt = fact.receipt
     return (
         identity,
@@ -253,7 +262,7 @@ def pack_facts(fact: Materialization, identity: int, code: int) -> bytes:
     )
 
 
-def read_receipt(row: Sequence[Any]) -> Receipt:
+def read_receipt(row: Row) -> Receipt:
     """The receipt out of (store name, data kind, location, receipt token, token, rows, bytes,
     rejects, rejected)."""
     store, kind, location, own, token, rows, size, rejects, rejected = row
@@ -274,8 +283,13 @@ def kind_of(number: int) -> MaterializationKind:
     return _KINDS[number]
 
 
-def attempt_row(attempt: Attempt, revision: int, run: int | None, asset: int) -> tuple[object, ...]:
-    """The row of ``attempts``, without its id."""
+ATTEMPT_COLUMNS = (
+    "revision, run, asset, partition, attempt, status, started, finished, error, traceback, checks"
+)
+
+
+def attempt_row(attempt: Attempt, revision: int, run: int | None, asset: int) -> Row:
+    """ATTEMPT_COLUMNS of ``attempts``: all but its id."""
     return (
         revision,
         run,
@@ -291,75 +305,90 @@ def attempt_row(attempt: Attempt, revision: int, run: int | None, asset: int) ->
     )
 
 
-def run_values(run: Run) -> dict[str, object]:
-    """The columns of ``runs`` but for its number and expiry."""
-    return {
-        "run": run.id,
-        "environment": plain(run.environment, "environment"),
-        "status": run.status,
-        "started": run.started,
-        "finished": run.finished,
-        "command": readable(run.command) or "",
-        "host": readable(run.host) or "",
-        "pid": run.pid,
-        "counts": to_json(dict(run.counts), "counts of the run"),
-        "note": readable(run.note) or "",
-        "priority": run.priority or None,
-        "backfill": run.backfill or None,
-    }
+RUN_COLUMNS = (
+    "run, environment, status, started, finished, command, host, pid, counts, note, priority,"
+    " backfill"
+)
 
 
-def read_run(row: Mapping[Any, Any]) -> Run:
-    """The inverse of :func:`run_values`."""
-    status: Literal["running", "done", "failed", "blocked", "interrupted", "died"] = row["status"]
-    return Run(
-        id=row["run"],
-        environment=row["environment"],
-        status=status,
-        started=row["started"],
-        finished=row["finished"],
-        command=row["command"],
-        host=row["host"],
-        pid=row["pid"],
-        counts=json.loads(row["counts"]),
-        note=row["note"],
-        priority=row["priority"] or 0,
-        backfill=row["backfill"] or "",
+def run_row(run: Run) -> Row:
+    """RUN_COLUMNS of ``runs``: all but its number and expiry."""
+    return (
+        run.id,
+        plain(run.environment, "environment"),
+        run.status,
+        run.started,
+        run.finished,
+        readable(run.command) or "",
+        readable(run.host) or "",
+        run.pid,
+        to_json(dict(run.counts), "counts of the run"),
+        readable(run.note) or "",
+        run.priority or None,
+        run.backfill or None,
     )
 
 
-def backfill_values(one: Backfill) -> dict[str, object]:
-    """The columns of ``backfills`` but for its number."""
-    return {
-        "backfill": one.id,
-        "environment": plain(one.environment, "environment"),
-        "status": one.status,
-        "created": one.created,
-        "made_by": readable(one.by) or "",
-        "revision": one.revision,
-        "total": one.total,
-        "targets": to_json({k: [list(r) for r in v] for k, v in one.targets.items()}, "targets"),
-        "codes": to_json(dict(one.codes), "codes"),
-        "options": to_json(dict(one.options), "options of the backfill"),
-        "note": readable(one.note) or "",
-    }
+def read_run(row: Row) -> Run:
+    """The inverse of :func:`run_row`."""
+    run, environment, status, started, finished, command, host, pid, counts, note = row[:10]
+    priority, backfill = row[10:]
+    return Run(
+        id=run,
+        environment=environment,
+        status=status,
+        started=started,
+        finished=finished,
+        command=command,
+        host=host,
+        pid=pid,
+        counts=json.loads(counts),
+        note=note,
+        priority=priority or 0,
+        backfill=backfill or "",
+    )
 
 
-def read_backfill(row: Mapping[Any, Any]) -> Backfill:
-    """The inverse of :func:`backfill_values`."""
-    targets = json.loads(row["targets"])
+BACKFILL_COLUMNS = (
+    "backfill, environment, status, created, made_by, revision, total, targets, codes, options,"
+    " note"
+)
+
+
+def backfill_row(one: Backfill) -> Row:
+    """BACKFILL_COLUMNS of ``backfills``: all but its number."""
+    return (
+        one.id,
+        plain(one.environment, "environment"),
+        one.status,
+        one.created,
+        readable(one.by) or "",
+        one.revision,
+        one.total,
+        to_json({k: [list(r) for r in v] for k, v in one.targets.items()}, "targets"),
+        to_json(dict(one.codes), "codes"),
+        to_json(dict(one.options), "options of the backfill"),
+        readable(one.note) or "",
+    )
+
+
+def read_backfill(row: Row) -> Backfill:
+    """The inverse of :func:`backfill_row`."""
+    backfill, environment, status, created, by, revision, total, targets = row[:8]
+    codes, options, note = row[8:]
+    ranges = {name: [(a, b) for a, b in own] for name, own in json.loads(targets).items()}
     return Backfill(
-        id=row["backfill"],
-        environment=row["environment"],
-        status=row["status"],
-        created=row["created"],
-        by=row["made_by"],
-        revision=row["revision"],
-        total=row["total"],
-        targets={name: [(a, b) for a, b in ranges] for name, ranges in targets.items()},
-        codes=json.loads(row["codes"]),
-        options=json.loads(row["options"]),
-        note=row["note"],
+        id=backfill,
+        environment=environment,
+        status=status,
+        created=created,
+        by=by,
+        revision=revision,
+        total=total,
+        targets=ranges,
+        codes=json.loads(codes),
+        options=json.loads(options),
+        note=note,
     )
 
 
@@ -369,20 +398,24 @@ def encode_ranges(ranges: Sequence[tuple[str, str]]) -> str:
     return to_json(entries, "partitions")
 
 
-def invalidation_values(what: Invalidation) -> dict[str, object]:
-    """The columns of ``invalidations`` but for the id and the asset's number."""
-    return {
-        "ranges": encode_ranges(what.ranges),
-        "made": what.at,
-        "made_by": readable(what.by) or "",
-        "reason": readable(what.reason) or "",
-        "origin": plain(what.origin, "asset"),
-    }
+INVALIDATION_COLUMNS = "id, asset, ranges, made, made_by, reason, origin"
 
 
-def read_invalidation(row: Any, environment: str, asset: str) -> Invalidation:
-    """The inverse of :func:`invalidation_values`."""
-    ranges = tuple((r, r) if isinstance(r, str) else (r[0], r[1]) for r in json.loads(row.ranges))
-    return Invalidation(
-        environment, asset, ranges, row.reason, row.made_by, row.made, row.origin, row.id
+def invalidation_row(what: Invalidation, number: int, asset: int) -> Row:
+    """INVALIDATION_COLUMNS of ``invalidations``: all of them."""
+    return (
+        number,
+        asset,
+        encode_ranges(what.ranges),
+        what.at,
+        readable(what.by) or "",
+        readable(what.reason) or "",
+        plain(what.origin, "asset"),
     )
+
+
+def read_invalidation(row: Row, environment: str, asset: str) -> Invalidation:
+    """The inverse of :func:`invalidation_row`."""
+    number, _, encoded, made, by, reason, origin = row
+    ranges = tuple((r, r) if isinstance(r, str) else (r[0], r[1]) for r in json.loads(encoded))
+    return Invalidation(environment, asset, ranges, reason, by, made, origin, number)

@@ -1,11 +1,16 @@
 """The tables of the state store, as they are in its newest version.
 
-Only their shape: reading and writing them is elsewhere. Names that repeat (assets, codes, schemas)
-are stored once and referred to by number, so that a materialization stays small; times are integer
-microseconds since 1970 UTC, versions are 16 bytes with the most significant first.
+Only their shape: reading and writing them is elsewhere. SQLAlchemy says it in what a database
+understands, once, when a new store is made; no other module imports it.
+
+Names that repeat (assets, codes, schemas) are stored once and referred to by number, so that a
+materialization stays small; times are integer microseconds since 1970 UTC, versions are 16 bytes
+with the most significant first.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +25,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 metadata = MetaData()
 
@@ -245,3 +252,11 @@ invalidations = Table(
     Column("reason", Text, nullable=False),
     Column("origin", Text, nullable=False),
 )
+
+
+def definitions() -> Iterator[str]:
+    """The statements that make every table and index in an empty database."""
+    for table in metadata.sorted_tables:
+        yield str(CreateTable(table).compile(dialect=dialect()))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield str(CreateIndex(index).compile(dialect=dialect()))

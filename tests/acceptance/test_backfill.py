@@ -18,7 +18,7 @@ import pytest
 from test_real_sensors import DATA, REPOSITORY, pytestmark
 
 from assets_core import Project
-from assets_core.backfills import Progress
+from assets_core.operations.backfill.progress import Progress
 
 pytestmark = [*pytestmark, pytest.mark.slow]
 

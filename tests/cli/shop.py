@@ -48,7 +48,8 @@ def landing(partition: Partition) -> Path | None:
 
 
 @shop.asset(
-    checks=[not_null("amount", severity="warn")], freshness=Freshness(lands_within="8h"),
+    checks=[not_null("amount", severity="warn")],
+    freshness=Freshness(lands_within="8h", since="2024-01-01"),
     columns={"amount": "in cents"},
 )
 def orders(partition: Partition, context: Context, limits: Limits) -> pa.Table:
@@ -121,7 +122,7 @@ Command = Callable[..., Outcome]
 
 def forget_definitions(name: str = "definitions") -> None:
     """Let the next load import the module anew."""
-    from assets_core.asset import forget
+    from assets_core.declare.registry import forget
 
     for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
         del sys.modules[module]

@@ -22,7 +22,8 @@ import time
 
 import pyarrow as pa
 
-from assets_core import Partition, asset, daily
+from assets_core import Partition, daily
+from assets_core import asset
 
 DAYS = daily("2020-01-01", end="2023-01-01")
 

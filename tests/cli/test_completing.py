@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_core.cli.completing import for_bash, join_words
+from assets_core.cli.completion import for_bash, join_words
 from cli.shop import Command, environment, write_project
 from cli.terminal import Terminal
 
@@ -141,7 +141,8 @@ def test_bash_gets_special_characters_escaped() -> None:
 
 PRODUCT = """
 import pyarrow as pa
-from assets_core import asset, product, static
+from assets_core import product, static
+from assets_core import asset
 
 @asset(tags=["daily"], partitions=product(day=static(["d1"]), city=static(["EWR"])))
 def flights() -> pa.Table:

@@ -207,7 +207,8 @@ LOUD = """
 import subprocess
 import sys
 import pyarrow as pa
-from assets_core import asset, source
+from assets_core import source
+from assets_core import asset
 print("loaded")
 
 @source

@@ -192,7 +192,8 @@ STATIONS = '''
 
 import pyarrow as pa
 
-from assets_core import Context, Partition, asset, daily, product, static
+from assets_core import (Context, Partition, daily, product, static)
+from assets_core import asset
 
 days = daily("2024-01-01", end="2024-01-04")
 

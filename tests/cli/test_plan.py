@@ -4,13 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.shop import Command
+from cli.shop import Command, write_project
 
 
 def test_the_plan_tells_its_cost(assets: Command, built: Path) -> None:
     out = assets("plan", "--force", "orders", "--jobs", "2").out
     assert out.splitlines()[-1].startswith("Takes about ")
     assert " with 2 jobs; " in out.splitlines()[-1]
+
+
+SLOW = """
+import time
+
+import pyarrow as pa
+
+from assets_core import Partition, daily, source
+
+
+@source(partitions=daily("2024-01-01", end="2024-01-04"))
+def measured(partition: Partition) -> pa.Table:
+    time.sleep(0.4)
+    return pa.table({"day": [partition.key]})
+"""
+
+
+def test_a_source_that_is_slow_to_look_at_is_told_once_with_the_remedy(
+    assets: Command, folder: Path
+) -> None:
+    write_project(folder, SLOW)
+    done = assets("plan")
+    assert done.err.count("measured: 3 partitions read in ") == 1
+    assert "observe_range=" in done.err
+    assert "token=" in done.err
+    assert "token=" not in done.out
 
 
 def test_json_has_causes_and_cost(assets: Command, built: Path) -> None:

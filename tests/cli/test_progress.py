@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 
-from assets_core.cli.progress import FEW, Lines, Watched
+from assets_core.cli.progress import FEW, RunLines, Watched
 from assets_core.cli.screen import Screen
-from assets_core.execute.engine import StepEvent
+from assets_core.execution.events import StepEvent
 
 
 def said(total: int, events: list[StepEvent]) -> list[str]:
     stream = io.StringIO()
     watched = Watched(total)
-    lines = Lines(watched, Screen(stream, colours=False, width=0))
+    lines = RunLines(watched, Screen(stream, colours=False, width=0))
     for event in events:
         watched.add(event)
         lines.show(event)

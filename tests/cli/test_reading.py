@@ -201,8 +201,10 @@ def both():
     return {"first": pa.table({"a": [1]}), "second": pa.table({"a": [2]})}
 """,
     )
-    assert assets("materialize", "--yes").code == 0
+    told = assets("materialize", "first", "--yes").out
+    assert "second was not selected; one function makes it and first." in told
     assert "making both" in assets("logs", "latest", "second").out
+    assert "not selected" not in assets("materialize", "--force", "--yes").out
 
 
 def test_lineage_is_a_tree(built: Path, assets: Command) -> None:
@@ -284,7 +286,17 @@ def test_an_unknown_dynamic_name_is_refused(shop: Path, assets: Command) -> None
 
 def test_freshness_tells_what_is_late(built: Path, assets: Command) -> None:
     out = assets("freshness", "orders").out
-    assert ["orders", "late", "0", "0", "3", "0", "within", "8", "h"] in _words(out)
+    promise = ["within", "8", "h,", "since", "2024-01-01"]
+    assert ["orders", "late", "0", "0", "3", "0", *promise] in _words(out)
+
+
+def test_history_filled_in_before_it_was_promised_is_not_late(shop: Path, assets: Command) -> None:
+    module = next(shop.glob("definitions/*.py"))
+    module.write_text(module.read_text().replace(', since="2024-01-01"', ""))
+    assets("materialize", "+orders", "--partition", "2024-01-01")
+    out = assets("freshness", "orders").out
+    assert ["orders", "backfilled", "1", "0", "0", "0", "2", "within", "8", "h"] in _words(out)
+    assert "backfilled" in assets("history", "orders").out
 
 
 def test_freshness_can_be_asked_of_the_past(shop: Path, assets: Command) -> None:

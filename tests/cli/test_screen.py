@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets_core.cli.failing import safe
+from assets_core.cli.error_report import safe
 from assets_core.cli.screen import Screen, cells, cut, fit
 
 

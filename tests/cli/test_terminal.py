@@ -24,7 +24,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from assets_core import Partition, asset, static
+from assets_core import Partition, static
+from assets_core import asset
 
 
 @asset(partitions=static([f"p{n:02}" for n in range(60)]))

@@ -16,7 +16,8 @@ from typing import Annotated
 
 import pyarrow as pa
 
-from assets_core import Partition, all_partitions, asset, daily, source
+from assets_core import (Partition, all_partitions, daily, source)
+from assets_core import asset
 
 DAYS = daily("2024-01-01", end="2024-01-04")
 

@@ -675,6 +675,31 @@ def test_receipts_come_in_bulk(store: StateStore) -> None:
     assert store.receipts([*ids, 99]) == dict(zip(ids, receipts, strict=True))
 
 
+def test_a_promise_begins_with_the_first_build_that_has_a_deadline(store: StateStore) -> None:
+    begin(store)
+    assert store.promised_since("prod", "a") == 0
+    build(store, "k1", started=1_000_000)
+    assert store.promised_since("prod", "a") == 0
+    build(store, "k2", started=7_000_000, deadline=9_000_000)
+    build(store, "k3", started=6_000_000, deadline=9_000_000)
+    build(store, "k3", started=8_000_000)
+    assert store.promised_since("prod", "a") == 6_000_000
+    assert store.promised_since("dev", "a") == 0
+
+
+def test_a_promise_begins_with_a_try_after_all_builds_without_it(store: StateStore) -> None:
+    begin(store)
+    build(store, "k1", finished=2_000_000)
+    tries = [
+        Attempt("r1", "prod", "a", "k2", 1, "failed", started, started + 1, "no")
+        for started in (1_500_000, 4_000_000, 3_000_000)
+    ]
+    store.transact([Note(tuple(tries))])
+    assert store.promised_since("prod", "a") == 3_000_000
+    build(store, "k3", started=5_000_000, deadline=9_000_000)
+    assert store.promised_since("prod", "a") == 5_000_000
+
+
 def test_the_newest_schema_is_kept_when_a_file_has_none(store: StateStore) -> None:
     begin(store)
     build(store, "k1", schema="x: int64")

@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 import shop
 
-from assets_core.dataversion import data_version
 from assets_core.errors import MissingDataError
+from assets_core.fingerprint.row_hash.hasher import data_version
 from assets_core.project import Project
 
 HERE = Path(__file__).parent

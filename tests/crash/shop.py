@@ -16,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets_core.asset import Definitions, Retry, asset, source
-from assets_core.execute.context import Context
+from assets_core.declare.decorators import asset, source
+from assets_core.declare.definitions import Definitions
+from assets_core.declare.policies import Retry
+from assets_core.execution.context import Context
 from assets_core.partitions import Partition, Partitions, daily
 from io_managers import DuckDBTables, Memory, ParquetFiles
 

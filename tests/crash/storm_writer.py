@@ -17,15 +17,15 @@ from pathlib import Path
 import shop
 
 import assets_core.checks
-import assets_core.execute.running
-import assets_core.recalling
-import assets_core.rowhash
+import assets_core.fingerprint.row_hash.hasher
+import assets_core.operations.run_plan
 import assets_core.state
-import assets_core.tabular
-import io_managers._scan
-import io_managers._versions
+import assets_core.tabular.outputs
+import assets_core.workspace.ledger
 import io_managers.duckdb
 import io_managers.parquet
+import io_managers.parquet.scan
+import io_managers.parquet.versions
 from assets_core.project import Project
 
 _ = (assets_core, io_managers)

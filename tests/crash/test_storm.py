@@ -1,6 +1,6 @@
 """A storm of kills at random moments while the content keeps changing, with readers alongside.
 
-``ASSETS_STORM_KILLS`` (40) says how many kills each store gets.
+``ASSETS_STORM_KILLS`` (20) says how many kills each store gets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crashing import ASSETS, HERE, STORES, World, check, seen_outside, served
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-KILLS = int(os.environ.get("ASSETS_STORM_KILLS", "40"))
+KILLS = int(os.environ.get("ASSETS_STORM_KILLS", "20"))
 DAYS = 4
 READERS = {"parquet": ("project", "outside", "scanning"), "duckdb": ("project", "project")}
 

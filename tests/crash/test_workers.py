@@ -16,7 +16,8 @@ DEFINITIONS = '''
 import os, signal
 from pathlib import Path
 import pyarrow as pa
-from assets_core import Definitions, Partition, Retry, asset, daily
+from assets_core import (Definitions, Partition, Retry, daily)
+from assets_core import asset
 from io_managers import DuckDBTables, ParquetFiles
 
 ROOT = Path(__file__).parent

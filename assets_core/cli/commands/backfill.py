@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.commands.materialize import ask
-from assets_core.cli.commands.plan import print_plan, told_as_json
-from assets_core.cli.completing import complete_selection
+from assets_core.cli.commands.plan import confirm_plan, print_plan, told_as_json
+from assets_core.cli.completion import complete_selection
 from assets_core.cli.screen import Cell, Screen, print_json, results, stderr, stdout
 from assets_core.cli.session import (
     SHARED,
@@ -25,11 +24,11 @@ from assets_core.cli.session import (
     speller,
 )
 from assets_core.errors import UsageError
-from assets_core.observe.format import count, human_time
+from assets_core.wording import count, human_time
 
 if TYPE_CHECKING:
-    from assets_core.backfills import Progress
-    from assets_core.plan import Plan
+    from assets_core.operations.backfill.progress import Progress
+    from assets_core.planning.plan import Plan
     from assets_core.project import Project
     from assets_core.records import Backfill
 
@@ -47,7 +46,7 @@ _STYLES = {
 }
 
 
-class Reprocess(Enum):
+class ReprocessChoice(Enum):
     """Which partitions of the selection are built."""
 
     stale = "stale"
@@ -75,12 +74,12 @@ def backfill(
             show_default=False,
         ),
     ] = None,
-    select: options.Select = None,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
+    select: options.SelectOption = None,
+    partition: options.PartitionOption = None,
+    partitions: options.PartitionsOption = None,
     reprocess: Annotated[
-        Reprocess, typer.Option("--reprocess", help="What of the selection is built.")
-    ] = Reprocess.stale,
+        ReprocessChoice, typer.Option("--reprocess", help="What of the selection is built.")
+    ] = ReprocessChoice.stale,
     order: Annotated[
         Order, typer.Option("--order", help="Where in time it begins.")
     ] = Order.oldest,
@@ -126,7 +125,7 @@ def backfill(
     The backfill is stored, then executed here; what other runs want goes first. An asset that is
     named like an action is selected with --select.
     """
-    from assets_core.backfills import Wish
+    from assets_core.operations.backfill.request import BackfillRequest
 
     action = words[0] if words and words[0] in ACTIONS else ""
     with project(ctx) as loaded:
@@ -136,7 +135,7 @@ def backfill(
             _act(ctx, loaded, action, rest, jobs=jobs, dry_run=dry_run, as_json=as_json)
             return
         assets, keys = options.both(words, select), options.both(partition, partitions)
-        wish = Wish(
+        request = BackfillRequest(
             select=tuple(assets) if assets is not None else None,
             partitions=tuple(keys) if keys is not None else None,
             reprocess=reprocess.value,
@@ -147,7 +146,7 @@ def backfill(
             max_failures=max_failures,
             max_cost=max_cost,
         )
-        made = loaded.backfills.plan(wish)
+        made = loaded.backfills.plan(request)
         say_recovered(loaded)
         say_code_warnings(loaded)
         many = jobs or loaded.settings.jobs
@@ -161,8 +160,8 @@ def backfill(
             _say(nothing, {"backfill": None, "total": 0}, as_json)
             return
         if keys is None:
-            ask(made, "Backfill", len(made), yes=yes, quiet=as_json, jobs=many)
-        one = loaded.backfills.begin(wish, made)
+            confirm_plan(made, "Backfill", len(made), yes=yes, quiet=as_json, jobs=many)
+        one = loaded.backfills.begin(request, made)
         command = line_of(
             ctx,
             "backfill",
@@ -288,8 +287,8 @@ def _proceed(
     as_json: bool,
 ) -> int:
     """Execute it under a progress display; the exit code."""
+    from assets_core.cli.interrupts import two_steps
     from assets_core.cli.progress import watching
-    from assets_core.cli.stopping import two_steps
     from assets_core.cli.summary import print_summary, told_failures
 
     results().flush()

@@ -14,7 +14,7 @@ from assets_core.cli import options
 from assets_core.cli.screen import Cell, Screen, print_json, stdout
 from assets_core.cli.session import project
 from assets_core.errors import UsageError
-from assets_core.observe.format import count, one_line
+from assets_core.wording import count, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ def split_reference(text: str, partition: str | None) -> tuple[str, str | None]:
 
 def lineage(
     ctx: typer.Context,
-    reference: options.Reference,
+    reference: options.ReferenceArgument,
     partition: options.OnePartition = None,
     downstream: Annotated[
         bool, typer.Option("--downstream", help="Who read it, instead of what it was built from.")
@@ -53,7 +53,7 @@ def lineage(
 
 def history(
     ctx: typer.Context,
-    reference: options.Reference,
+    reference: options.ReferenceArgument,
     partition: options.OnePartition = None,
     limit: Annotated[
         int,
@@ -75,7 +75,7 @@ def history(
 
 def rejects(
     ctx: typer.Context,
-    reference: options.Reference,
+    reference: options.ReferenceArgument,
     partition: options.OnePartition = None,
     limit: Annotated[
         int,

@@ -1,19 +1,17 @@
-"""`assets materialize`, `assets accept`, `assets invalidate`: what changes what is current."""
+"""`assets materialize`: build what is stale."""
 
 from __future__ import annotations
 
 import shlex
 from enum import Enum
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.asking import confirm
-from assets_core.cli.commands.plan import print_plan, told_as_json
-from assets_core.cli.completing import complete_run
+from assets_core.cli.commands.plan import confirm_plan, print_plan, told_as_json
+from assets_core.cli.completion import complete_run
 from assets_core.cli.screen import print_json, results, stderr, stdout
 from assets_core.cli.session import (
     Speller,
@@ -26,17 +24,16 @@ from assets_core.cli.session import (
     speller,
 )
 from assets_core.errors import UsageError
-from assets_core.observe.format import count
 
 if TYPE_CHECKING:
     from assets_core.cli.summary import Again
-    from assets_core.execute.result import RunResult
-    from assets_core.observe.failures import FailureGroup
-    from assets_core.plan import Plan
+    from assets_core.execution.result import RunResult
+    from assets_core.lineage.failures import FailureGroup
+    from assets_core.planning.plan import Plan
     from assets_core.project import Project
 
 
-class Executor(Enum):
+class ExecutorChoice(Enum):
     """Where steps run."""
 
     thread = "thread"
@@ -46,9 +43,9 @@ class Executor(Enum):
 def materialize(
     ctx: typer.Context,
     selection: options.Selection = None,
-    select: options.Select = None,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
+    select: options.SelectOption = None,
+    partition: options.PartitionOption = None,
+    partitions: options.PartitionsOption = None,
     force: options.Force = False,
     resume: Annotated[
         str | None,
@@ -77,7 +74,7 @@ def materialize(
     ] = False,
     jobs: options.Jobs = None,
     executor: Annotated[
-        Executor | None,
+        ExecutorChoice | None,
         typer.Option(
             "--executor",
             help="Where steps run whose asset does not say: threads, or worker processes.",
@@ -114,7 +111,7 @@ def materialize(
     with project(ctx, options.parse_config(config)) as loaded:
         left = f"everything selected is built since run {resume}" if resume else ""
         if stored is not None:
-            from assets_core.planfile import replay_line
+            from assets_core.planning.replay import replay_line
 
             found = loaded.replay(stored)
             made, left = found.plan, "everything selected is built by an earlier run of this plan"
@@ -134,13 +131,13 @@ def materialize(
         if as_json or not shown:
             say_gone(made)
         if made.idle and not as_json:
-            from assets_core.observe.display import fresh_text
+            from assets_core.planning.summary import fresh_text
 
             stdout().line(f"Nothing to do: {left or fresh_text(made)}.", "green")
             return
         if shown:
             many = jobs or loaded.settings.jobs
-            ask(made, "Materialize", len(made), yes=yes, quiet=as_json, jobs=many)
+            confirm_plan(made, "Materialize", len(made), yes=yes, quiet=as_json, jobs=many)
         command = line_of(
             ctx,
             "materialize",
@@ -199,8 +196,8 @@ def _run(
     spell: Speller,
 ) -> RunResult:
     """Execute the plan under a progress display, and print what came of it."""
+    from assets_core.cli.interrupts import two_steps
     from assets_core.cli.progress import watching
-    from assets_core.cli.stopping import two_steps
     from assets_core.cli.summary import print_summary, told_failures
 
     results().flush()  # the plan comes before the progress also where both go to one file
@@ -237,123 +234,3 @@ def retrying(ctx: typer.Context, words: list[tuple[str, object]]) -> Again:
         return line_of(ctx, shlex.join(own), options)
 
     return again
-
-
-def recorded(made: Plan) -> int:
-    """How many of a plan's asset partitions have a materialization already."""
-    ids = (made.facts.assets[a].id[b.ordinals] for b in made.batches for a in b.op.outputs)
-    return sum(int((each > 0).sum()) for each in ids)
-
-
-def ask(made: Plan, verb: str, number: int, *, yes: bool, quiet: bool, jobs: int = 0) -> None:
-    """Show the plan and have it confirmed, unless ``yes``.
-
-    Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
-    """
-    if not quiet:
-        print_plan(stdout(), made, jobs)
-    confirm(verb, number, yes=yes, quiet=quiet)
-
-
-def accept(
-    ctx: typer.Context,
-    selection: options.Selection = None,
-    select: options.Select = None,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
-    upgraded: Annotated[
-        bool,
-        typer.Option("--upgraded", help="Only what is stale since fingerprints got better."),
-    ] = False,
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Take stale partitions as right: stamp them with the code and inputs of now.
-
-    For a change that is known not to alter the output. Nothing runs; what is missing stays
-    missing.
-    """
-    from assets_core.execute.accepting import acceptable
-
-    with project(ctx) as loaded:
-        assets, keys = options.both(selection, select), options.both(partition, partitions)
-        made = loaded.plan(assets, keys)
-        say_recovered(loaded)
-        number = sum(len(found) for _, _, found in acceptable(made, upgraded=upgraded))
-        if number:
-            ask(made, "Accept", number, yes=yes, quiet=as_json)
-        accepted = loaded.accept(plan=made, upgraded=upgraded)
-        if as_json:
-            print_json({"accepted": [{"asset": a, "partition": p} for a, p in accepted]})
-        else:
-            _print_accepted(made, accepted, upgraded=upgraded)
-        fail_unseen(made)
-
-
-def _print_accepted(made: Plan, accepted: list[tuple[str, str]], *, upgraded: bool) -> None:
-    from assets_core.cli.summary import key_ranges
-
-    screen = stdout()
-    if accepted:
-        screen.line(f"Accepted {count(len(accepted), 'asset partition')}.", "green")
-    elif made and upgraded:
-        screen.line("Nothing is stale only since fingerprints got better.", "green")
-    elif made:
-        screen.line("Nothing to accept: what is stale was never materialized.", "green")
-    elif not made.blocked:
-        screen.line("Nothing to accept: everything is fresh.", "green")
-    for asset, each in groupby(accepted, key=lambda one: one[0]):
-        where = key_ranges(made.facts.spaces[asset], [key for _, key in each])
-        screen.line(f"  {asset} {where}")
-    if made.blocked:
-        left = count(made.blocked, "asset partition")
-        screen.line(f"Left as it is: {left} waiting for upstream; see: assets plan", "yellow")
-
-
-def invalidate(
-    ctx: typer.Context,
-    selection: options.Selection = None,
-    select: options.Select = None,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
-    downstream: Annotated[
-        bool, typer.Option("--downstream", help="Also all that reads them, built again anyhow.")
-    ] = False,
-    reason: Annotated[
-        str,
-        typer.Option("--reason", metavar="TEXT", help="Why; told by every plan until it is built."),
-    ] = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Declare what is recorded stale, by your name and for a reason.
-
-    It stays so until it is built again, or accepted. Nothing runs, and what serves goes on
-    serving. Without --partition or --partitions, and with --downstream, you are asked.
-    """
-    assets, keys = options.both(selection, select), options.both(partition, partitions)
-    if assets is None:
-        raise UsageError(
-            "Nothing is selected to invalidate.",
-            hint="Name the assets: assets invalidate orders --partitions A..B --reason TEXT",
-        )
-    with project(ctx) as loaded:
-        screen = stdout()
-        found = loaded.invalidate(assets, keys, reason=reason, downstream=downstream, dry_run=True)
-        say_recovered(loaded)
-        if len(found):
-            if downstream or keys is None:
-                if not as_json and not yes:
-                    for mark in found.marks:
-                        screen.line(f"  {mark}")
-                confirm("Invalidate", len(found), yes=yes, quiet=as_json)
-            found = loaded.invalidate(assets, keys, reason=reason, downstream=downstream)
-        if as_json:
-            print_json(found.to_dict())
-        elif not len(found):
-            screen.line("Nothing to invalidate: nothing of it was ever built.", "green")
-        else:
-            screen.line(str(found))
-            if found.missing:
-                told = f"Never built, and so missing anyway: {found.missing:,} more."
-                screen.line(told, "dim")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.looking import looking
+from assets_core.cli.observation_bar import looking
 from assets_core.cli.screen import Screen, print_json, stdout
 from assets_core.cli.session import project
 
 if TYPE_CHECKING:
-    from assets_core.observe.sighting import Observation
+    from assets_core.planning.observations import ObservationReport
 
 _STYLES = {
     "new": "green",
@@ -26,9 +26,9 @@ _STYLES = {
 def observe(
     ctx: typer.Context,
     selection: options.Selection = None,
-    select: options.Select = None,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
+    select: options.SelectOption = None,
+    partition: options.PartitionOption = None,
+    partitions: options.PartitionsOption = None,
     everything: bool = typer.Option(
         False, "--all", help="Also what closed_after= leaves alone since it is over."
     ),
@@ -60,9 +60,9 @@ def observe(
             raise typer.Exit(1)
 
 
-def print_observation(screen: Screen, found: Observation) -> None:
+def print_observation(screen: Screen, found: ObservationReport) -> None:
     """The numbers, then a line for each source and each thing that came of it."""
-    from assets_core.observe.sighting import TOLD
+    from assets_core.planning.observations import TOLD
 
     if not found.sources:
         screen.line("No source is selected, and none is read by what is.")

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.completing import complete_dynamic, complete_dynamic_key
+from assets_core.cli.completion import complete_dynamic, complete_dynamic_key
 from assets_core.cli.screen import print_json, stdout
 from assets_core.cli.session import project
-from assets_core.observe.format import count
+from assets_core.wording import count
 
 partitions = typer.Typer(
     no_args_is_help=True,

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.completing import complete_reference
+from assets_core.cli.completion import complete_reference
+from assets_core.cli.confirmation import confirm
 from assets_core.cli.screen import Screen, print_json, results, stderr, stdout
-from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered
+from assets_core.cli.session import fail_unseen, project, say_code_warnings, say_recovered, say_slow
 from assets_core.errors import UsageError
-from assets_core.observe.format import count, one_line
+from assets_core.wording import count, one_line
 
 if TYPE_CHECKING:
-    from assets_core.observe.display import PlanGroup
-    from assets_core.observe.why import Why
-    from assets_core.plan import Plan, Step
-    from assets_core.review.against import Against
+    from assets_core.planning.comparison import Comparison
+    from assets_core.planning.plan import Plan, Step
+    from assets_core.planning.summary import PlanGroup
+    from assets_core.planning.why import Why
 
 STATUS_STYLES = {
     "must": "yellow",
@@ -33,9 +34,9 @@ STATUS_STYLES = {
 def plan(
     ctx: typer.Context,
     selection: options.Selection = None,
-    select: options.Select = None,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
+    select: options.SelectOption = None,
+    partition: options.PartitionOption = None,
+    partitions: options.PartitionsOption = None,
     force: options.Force = False,
     include_open: options.IncludeOpen = False,
     jobs: options.Jobs = None,
@@ -121,6 +122,7 @@ def plan(
         )
         say_recovered(loaded)
         say_code_warnings(loaded)
+        say_slow(made)
         if output is not None:
             stored = loaded.store_plan(made, output, jobs=jobs)
             stderr().line(f"Plan {stored[:12]} written to {output}.", "dim")
@@ -136,9 +138,9 @@ def plan(
         fail_unseen(made)
 
 
-def _tell(found: Against, jobs: int, *, markdown: bool, as_json: bool) -> None:
+def _tell(found: Comparison, jobs: int, *, markdown: bool, as_json: bool) -> None:
     """What a change of code makes stale, in one of three forms."""
-    from assets_core.review.against import against_markdown
+    from assets_core.display.comparison import against_markdown
 
     if as_json:
         print_json(found.to_dict(jobs))
@@ -149,9 +151,9 @@ def _tell(found: Against, jobs: int, *, markdown: bool, as_json: bool) -> None:
         print_against(stdout(), found, jobs)
 
 
-def print_against(screen: Screen, found: Against, jobs: int) -> None:
+def print_against(screen: Screen, found: Comparison, jobs: int) -> None:
     """The root causes, a line per asset, how the definitions differ, and what it will take."""
-    told = found.told()
+    told = found.summary()
     screen.line(found.title, "bold" if told.groups else "green")
     screen.lines(f"  {line}" for line in told.because)
     screen.table((), [_group_row(group) for group in told.groups], indent=2)
@@ -166,7 +168,7 @@ def print_against(screen: Screen, found: Against, jobs: int) -> None:
 
 def print_why(screen: Screen, why: Why) -> None:
     """Why one partition is in a plan: itself, the way up, and each root cause."""
-    from assets_core.observe.why import why_lines
+    from assets_core.display.why import why_lines
 
     for i, line in enumerate(why_lines(why)):
         screen.line(line, "bold" if not i or line.startswith("root cause") else "")
@@ -174,8 +176,8 @@ def print_why(screen: Screen, why: Why) -> None:
 
 def told_as_json(made: Plan, jobs: int) -> dict[str, Any]:
     """The plan with its root causes and what it will take, as plain JSON values."""
-    from assets_core.observe.causes import find_causes
-    from assets_core.observe.cost import estimate
+    from assets_core.planning.cause_finder import find_causes
+    from assets_core.planning.cost import estimate
 
     causes = find_causes(made).to_dict()
     return {**made.to_dict(), "causes": causes, "cost": estimate(made, jobs).to_dict()}
@@ -183,9 +185,9 @@ def told_as_json(made: Plan, jobs: int) -> dict[str, Any]:
 
 def print_plan(screen: Screen, made: Plan, jobs: int = 0) -> None:
     """The root causes, a line per asset and kind of cause, and what it will take."""
-    from assets_core.observe.display import tell_plan
+    from assets_core.planning.summary import summarize_plan
 
-    told = tell_plan(made, jobs)
+    told = summarize_plan(made, jobs)
     screen.line(told.title, "bold" if told.groups else "green")
     screen.lines(f"  {line}" for line in told.because)
     screen.table((), [_group_row(group) for group in told.groups], indent=2)
@@ -193,6 +195,18 @@ def print_plan(screen: Screen, made: Plan, jobs: int = 0) -> None:
         screen.line(f"  {told.more}; see all with --each")
     if told.cost:
         screen.line(told.cost)
+
+
+def confirm_plan(
+    made: Plan, verb: str, number: int, *, yes: bool, quiet: bool, jobs: int = 0
+) -> None:
+    """Show the plan and have it confirmed, unless ``yes``.
+
+    Raises UsageError where nobody can be asked, and ends the command with 130 at a no.
+    """
+    if not quiet:
+        print_plan(stdout(), made, jobs)
+    confirm(verb, number, yes=yes, quiet=quiet)
 
 
 def _group_row(group: PlanGroup) -> list[str | tuple[str, str]]:
@@ -203,7 +217,7 @@ def _group_row(group: PlanGroup) -> list[str | tuple[str, str]]:
 
 def _print_each(screen: Screen, made: Plan) -> None:
     """A line per asset partition, printed as it is found: a plan may be very long."""
-    from assets_core.observe.display import plan_title
+    from assets_core.planning.summary import plan_title
 
     screen.line(plan_title(made), "bold")
     for step in made.steps():

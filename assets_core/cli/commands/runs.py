@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.completing import complete_asset, complete_partition, complete_run
-from assets_core.cli.failing import safe
+from assets_core.cli.completion import complete_asset, complete_partition, complete_run
+from assets_core.cli.error_report import safe
 from assets_core.cli.screen import Cell, Screen, print_json, stdout
 from assets_core.cli.session import line_of, project, speller
 from assets_core.cli.summary import key_ranges, print_group
-from assets_core.observe.failures import Failed, FailureGroup, group_alike, group_failures
-from assets_core.observe.format import (
+from assets_core.lineage.failures import FailedStep, FailureGroup, group_alike, group_failures
+from assets_core.wording import (
     count,
     first_line,
     human_duration,
@@ -158,7 +158,7 @@ def _one_run(ctx: typer.Context, loaded: Project, run: Run, *, as_json: bool) ->
 def _failures(attempts: list[Attempt], spaces: Mapping[str, KeySpace]) -> tuple[FailureGroup, ...]:
     """What failed in a run, by kind; attempts come newest first."""
     told = (
-        Failed(
+        FailedStep(
             a.asset,
             a.partition,
             first_line(a.error),

@@ -11,16 +11,16 @@ from assets_core.cli.screen import Screen, print_json, stdout
 from assets_core.cli.session import project, shown_path
 
 if TYPE_CHECKING:
-    from assets_core.asset import Asset
-    from assets_core.coding import CodePart
+    from assets_core.declare.asset import Asset
     from assets_core.graph import Graph, Input
     from assets_core.project import Project
+    from assets_core.workspace.codes import CodePart
 
 
 def list_(
     ctx: typer.Context,
     selection: options.Selection = None,
-    select: options.Select = None,
+    select: options.SelectOption = None,
     as_json: options.Json = False,
 ) -> None:
     """The assets of the project, upstream first."""
@@ -130,12 +130,12 @@ def full(loaded: Project, asset: Asset) -> dict[str, Any]:
         "count": space.n,
         "first": space.key(0) if space.n else None,
         "last": space.key(space.n - 1) if space.n else None,
-        "timezone": asset.partitions.zone_name if asset.partitions.time is not None else None,
+        "timezone": asset.partitions.zone_name if asset.partitions.has_time else None,
         "checks": [
             {"name": c.name, "severity": c.severity, "demands": c.describe()} for c in asset.checks
         ],
         "columns": dict(asset.columns),
-        "schema": _schema(loaded, name),
+        "schema": loaded.columns(name),
         "schema_policy": asset.schema,
         "partition_column": asset.partition_column,
         "max_rejected": asset.max_rejected,
@@ -159,16 +159,6 @@ def full(loaded: Project, asset: Asset) -> dict[str, Any]:
             "warn_within": None if freshness.warn_within is None else str(freshness.warn_within),
         },
     }
-
-
-def _schema(loaded: Project, name: str) -> list[dict[str, Any]]:
-    """The columns that were published last; empty before that."""
-    text = loaded.state.schema(loaded.environment, name)
-    if not text:
-        return []
-    from assets_core.execute.schemas import schema_of
-
-    return [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in schema_of(text)]
 
 
 def _config(loaded: Project, name: str) -> dict[str, Any] | None:

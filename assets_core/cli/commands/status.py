@@ -11,7 +11,7 @@ from assets_core.cli import options
 from assets_core.cli.screen import Cell, Screen, print_json, stdout
 from assets_core.cli.session import project
 from assets_core.errors import UsageError
-from assets_core.observe.format import (
+from assets_core.wording import (
     count,
     first_line,
     human_duration,
@@ -21,8 +21,8 @@ from assets_core.observe.format import (
 )
 
 if TYPE_CHECKING:
-    from assets_core.observe.freshness import FreshnessReport
-    from assets_core.observe.status import AssetStatus, Status
+    from assets_core.lineage.freshness import FreshnessReport
+    from assets_core.lineage.status import AssetStatus, Status
 
 STATE_STYLES = {
     "fresh": "green",
@@ -34,7 +34,13 @@ STATE_STYLES = {
     "blocked": "magenta",
     "failed": "bold red",
 }
-_FRESHNESS_STYLES = {"pass": "green", "warn": "yellow", "late": "bold red", "not due": "dim"}
+_FRESHNESS_STYLES = {
+    "pass": "green",
+    "backfilled": "blue",
+    "warn": "yellow",
+    "late": "bold red",
+    "not due": "dim",
+}
 _WIDEST_BAR = 60
 _NARROWEST_BAR = 10
 _MOST_TROUBLES = 10
@@ -68,7 +74,7 @@ def parse_now(text: str | None) -> datetime | None:
 def status(
     ctx: typer.Context,
     selection: options.Selection = None,
-    select: options.Select = None,
+    select: options.SelectOption = None,
     include_open: options.IncludeOpen = False,
     as_json: options.Json = False,
 ) -> None:
@@ -83,7 +89,7 @@ def status(
 
 def print_status(screen: Screen, found: Status) -> None:
     """A bar for each asset, the meaning of its signs, and what failed."""
-    from assets_core.observe.status import summary
+    from assets_core.lineage.status import summary
 
     if not found.rows:
         screen.line("No asset is selected.")
@@ -105,14 +111,14 @@ def print_status(screen: Screen, found: Status) -> None:
 
 
 def _bar(screen: Screen, row: AssetStatus, width: int) -> str:
-    from assets_core.observe.status import SIGNS
+    from assets_core.display.status import SIGNS
 
     drawn = [screen.paint(SIGNS[cell.state], STATE_STYLES[cell.state]) for cell in row.bar(width)]
     return "".join(drawn) + " " * (width - len(drawn))
 
 
 def _legend(screen: Screen, found: Status) -> str:
-    from assets_core.observe.status import SIGNS
+    from assets_core.display.status import SIGNS
 
     used = [state for state, n in found.counts.items() if n]
     signs = [f"{screen.paint(SIGNS[state], STATE_STYLES[state])} {state}" for state in used]
@@ -120,7 +126,7 @@ def _legend(screen: Screen, found: Status) -> str:
 
 
 def _print_troubles(screen: Screen, row: AssetStatus) -> None:
-    from assets_core.observe.status import source_troubles, stale_told
+    from assets_core.display.status import source_troubles, stale_told
 
     for key, attempt in list(row.failures.items())[:_MOST_TROUBLES]:
         where = screen.paint(reference(row.asset, key), "bold")
@@ -144,7 +150,7 @@ def _print_troubles(screen: Screen, row: AssetStatus) -> None:
 
 
 def _print_fresh_failures(screen: Screen, row: AssetStatus) -> None:
-    from assets_core.observe.status import failed_though_fresh
+    from assets_core.display.status import failed_though_fresh
 
     for key, attempt in list(row.fresh_failures.items())[:_MOST_TROUBLES]:
         where = screen.paint(reference(row.asset, key), "bold")
@@ -158,7 +164,7 @@ def _print_fresh_failures(screen: Screen, row: AssetStatus) -> None:
 def freshness(
     ctx: typer.Context,
     selection: options.Selection = None,
-    select: options.Select = None,
+    select: options.SelectOption = None,
     now: _Now = None,
     as_json: options.Json = False,
 ) -> None:
@@ -174,19 +180,18 @@ def freshness(
 
 def print_freshness(screen: Screen, found: FreshnessReport) -> None:
     """Numbers by asset, then what is late or about to be."""
-    from assets_core.observe.freshness import STATUSES
-
     if not found.rows:
         screen.line("No selected asset promises freshness.")
         return
-    shown = (*STATUSES[1:], STATUSES[0])
+    shown = found.statuses
     rows: list[list[Cell]] = []
     for row in found.rows:
         worst = row.status or "no windows"
         numbers = [count(row.counts[name]) for name in shown]
         style = _FRESHNESS_STYLES.get(worst, "")
         rows.append([(row.asset, "bold"), (worst, style), *numbers, row.promise_text])
-    screen.table(["asset", "status", *shown, "promise"], rows, right=(2, 3, 4, 5))
+    header = ["asset", "status", *shown, "promise"]
+    screen.table(header, rows, right=range(2, len(header) - 1))
     for row in found.rows:
         troubled = list(row.partitions("late", "warn"))
         if not troubled:

@@ -10,7 +10,7 @@ from assets_core.cli import options
 from assets_core.cli.screen import Screen, print_json, stdout
 from assets_core.cli.session import Speller, project, say_recovered, speller
 from assets_core.errors import AssetsError, DefinitionError
-from assets_core.observe.format import count, first_line, reference
+from assets_core.wording import count, first_line, reference
 
 _STYLES = {"ok": "green", "warn": "yellow", "error": "bold red"}
 
@@ -27,6 +27,13 @@ def repair(
             help="Record what lies in the stores and is not known: for a lost state store.",
         ),
     ] = False,
+    views: Annotated[
+        bool,
+        typer.Option(
+            "--views",
+            help="Show what the state store says, where the data has moved on without it.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Recover runs that died, mend the folders that others read, remove leftovers.
@@ -35,7 +42,7 @@ def repair(
     """
     with project(ctx) as loaded:
         again = loaded.rebuild() if rebuild else {"recorded": 0, "damaged": 0}
-        found = loaded.repair(verify=verify)
+        found = loaded.repair(verify=verify, views=views)
         found |= {"recorded": again["recorded"], "unreadable": again["damaged"]}
         say_recovered(loaded)
         if as_json:
@@ -140,8 +147,8 @@ def _print_doctor(screen: Screen, found: list[dict[str, str]]) -> None:
         sign = screen.paint(f"{entry['status']:<5}", _STYLES[entry["status"]])
         name = screen.paint(entry["name"], "bold")
         screen.line(f"{sign}  {name}: {first_line(entry['detail'])}")
-        if entry["hint"]:
-            screen.line(f"       {entry['hint']}")
+        for line in entry["hint"].splitlines():
+            screen.line(f"       {line}")
     wrong = [sum(e["status"] == status for e in found) for status in ("error", "warn")]
     if not any(wrong):
         screen.line("All is well.", "green")

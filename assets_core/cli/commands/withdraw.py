@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from assets_core.cli import options
-from assets_core.cli.asking import confirm
+from assets_core.cli.confirmation import confirm
 from assets_core.cli.screen import print_json, stdout
 from assets_core.cli.session import project, say_recovered, speller
 
@@ -15,8 +15,8 @@ from assets_core.cli.session import project, say_recovered, speller
 def withdraw(
     ctx: typer.Context,
     source: options.AssetName,
-    partition: options.Partition = None,
-    partitions: options.Partitions = None,
+    partition: options.PartitionOption = None,
+    partitions: options.PartitionsOption = None,
     reason: Annotated[
         str,
         typer.Option("--reason", metavar="TEXT", help="Why; told wherever the data is missed."),

@@ -1,0 +1,1 @@
+"""What users write, as values: assets, sources, groups, policies; and loading it."""

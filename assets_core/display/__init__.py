@@ -1,0 +1,1 @@
+"""Text, HTML and SVG of every value: the only place that draws."""

@@ -1,4 +1,0 @@
-"""Running a plan: load inputs, call, stage, audit, publish, record; recovery and repair.
-
-What is stale is decided elsewhere (`assets_core.plan`); how data is kept is the IO managers'.
-"""

@@ -1,0 +1,1 @@
+"""Where a step runs: in threads of this process, or in processes of their own."""

@@ -1,0 +1,1 @@
+"""From a function to all of the project's own code that it reaches: see ``follower``."""

@@ -1,0 +1,1 @@
+"""Source files: found in ``files``, taken apart in ``source``, kept on disk as ``rows``."""

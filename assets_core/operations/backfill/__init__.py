@@ -1,0 +1,1 @@
+"""Work over many partitions that outlives the process that does it."""

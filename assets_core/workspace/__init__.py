@@ -1,0 +1,1 @@
+"""What operations are given: definitions, graph, settings, stores, codes, facts and a clock."""

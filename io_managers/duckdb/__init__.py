@@ -1,0 +1,5 @@
+"""DuckDB tables: see ``store``."""
+
+from io_managers.duckdb.store import DuckDBTables
+
+__all__ = ["DuckDBTables"]
