@@ -22,13 +22,21 @@ def read(folder: Path, environment: str, name: str) -> str:
 
 
 def write(folder: Path, environment: str, name: str, text: str) -> None:
-    """Put ``text`` in the place of what was there."""
+    """Put ``text`` in the place of what was there. Raises StorageError, and then left it there."""
+    # Here, since a store's package imports this module.
+    from io_managers.parquet.files import storage_errors
+
     path = _path(folder, environment, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(made, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).replace(path)
+    with storage_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made, temporary = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(made, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
 
 
 def _path(folder: Path, environment: str, name: str) -> Path:

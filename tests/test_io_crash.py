@@ -29,7 +29,7 @@ from assets_core.testing import publish, target
 from io_managers import DuckDBTables, ParquetFiles
 
 ROOT = Path(__file__).parent.parent
-STEPS = ("stage.", "publish.", "expose.", "flush.", "discard.")  # a store's own
+STEPS = ("stage.", "publish.", "expose.", "discard.")  # a store's own
 # The storm of crash/test_storm.py goes through the whole engine.
 KILLS = int(os.environ.get("ASSETS_STORM_KILLS", "15"))
 KEY, RUN, COUNT = "2024-01-01", "victim00001", 300
@@ -103,7 +103,7 @@ def points(kind: str) -> list[str]:
     found = [p for p in CRASH_POINTS if p.startswith(STEPS)]
     if kind == "parquet":
         return [p for p in found if p not in inside]
-    return [p for p in found if not p.startswith(("expose.", "flush."))]
+    return [p for p in found if not p.startswith("expose.")]
 
 
 # stage passes: the spare's rows and rejects, then the version's own.
@@ -131,7 +131,7 @@ def test_killed_at(kind: str, point: str, tmp_path: Path) -> None:
     before_recovery = seen(store, tmp_path)
     receipt = recovered(store, tmp_path)
     assert token_of(store.read([receipt])) == before_recovery
-    committed = point.startswith(("publish.committed", "expose.", "flush."))
+    committed = point.startswith(("publish.committed", "expose."))
     assert receipt.token == (2 if committed else 1)
     if committed:
         rejects = store.open_rejects(receipt)

@@ -79,12 +79,12 @@ def run_plan(
         note=plan.note,
     )
     workspace.state.begin(run, options.lease_seconds)
-    sign(workspace, (output for batch in plan.batches for output in batch.op.outputs), run_id)
     reach("run.begun")
     log = run_log(workspace, run_id)
     status: RunStatus = "interrupted"
     engine: Engine | None = None
     try:
+        sign(workspace, (output for batch in plan.batches for output in batch.op.outputs), run_id)
         with _executor(runtime, plan, options, workspace.origin, workspace.codes) as executing:
             execution = Execution(
                 plan,
