@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,8 +49,8 @@ class NeighbourLaws:
             manager.publish(Staged(target(token=2), "none", ""), "withdrawn")
         assert manager.read([other]).equals(rows(7))
         if manager.transactional:
-            with pytest.raises(StorageError):
-                manager.read([old])
+            with contextlib.suppress(StorageError):  # a store with history may still have it
+                assert manager.read([old]).equals(rows(1, 2))
             staged = manager.stage(target(token=1), rows(1))
             with pytest.raises(LeaseLostError):
                 manager.publish(staged, "fact")

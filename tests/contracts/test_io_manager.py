@@ -8,7 +8,7 @@ import pytest
 
 from assets_core.contracts import IOManager
 from assets_core.testing import IOManagerContract
-from io_managers import DuckDBTables, Memory, ParquetFiles
+from io_managers import DeltaTables, DuckDBTables, Memory, ParquetFiles
 
 
 class TestParquetFiles(IOManagerContract):
@@ -34,4 +34,14 @@ class TestMemory(IOManagerContract):
     def manager(self, tmp_path: Path) -> IOManager:
         store = Memory()
         store.bind("memory", tmp_path)
+        return store
+
+
+class TestDeltaTables(IOManagerContract):
+    keeps_files = False
+
+    @pytest.fixture
+    def manager(self, tmp_path: Path) -> IOManager:
+        store = DeltaTables("data/delta")
+        store.bind("delta", tmp_path)
         return store
