@@ -29,7 +29,8 @@ from assets_core.errors import StorageError
 from io_managers.delta.stats import stats_of
 from io_managers.lake import names
 from io_managers.lake.log import Commit, OutrunError, TableVersion
-from io_managers.lake.types import PARTITION, Keeps
+from io_managers.lake.names import PARTITION
+from io_managers.lake.types import Keeps
 from io_managers.parquet import files as _files
 
 _LOG = "_delta_log"
@@ -85,7 +86,9 @@ class DeltaVersion:
         oldest = pc.min(mine.column("modification_time")).cast(pa.timestamp("ms", "UTC"))
         if oldest.value < since:
             return None
-        rows = self.handle.to_pyarrow_dataset(partitions=[(PARTITION, "=", partition)]).to_table()
+        rows = self.handle.to_pyarrow_dataset(
+            file_pruning_predicate=[(PARTITION, "=", partition)]
+        ).to_table()
         return rows.drop_columns([PARTITION])
 
 
@@ -176,14 +179,14 @@ class DeltaLog:
 
     def _actions(self, commit: Commit) -> Iterator[AddAction]:
         for one in commit.added:
-            path = f"{self.folder}/{one.name}"
+            path = f"{names.folder_of(one.partition)}/{one.name}"
             yield AddAction(
-                one.name,
-                os.path.getsize(path),  # noqa: PTH202
+                path,
+                os.path.getsize(f"{self.folder}/{path}"),  # noqa: PTH202
                 {PARTITION: one.partition},
                 time.time_ns() // 1_000_000,
                 True,
-                stats_of(path),
+                stats_of(f"{self.folder}/{path}"),
             )
 
     def _sync(self, number: int) -> None:

@@ -9,17 +9,32 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import blake2b
+from urllib.parse import quote
 
 from assets_core.contracts import Target
 from assets_core.errors import MissingDataError
 from io_managers.parquet import names as _names
 
+PARTITION = "_partition"
+"""The column by which other engines see whose row it is."""
+
+LONG = "long-keys"
 ROWS, REJECTS = _names.ROWS, _names.REJECTS
 
 
 def digest(partition: str) -> str:
     """24 letters that tell a partition from all others."""
     return blake2b(partition.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def folder_of(partition: str) -> str:
+    """Where in a table's folder the files of a partition lie.
+
+    Hive style, percent-encoded, as the formats' own clients do it: some engines read the key out
+    of the path. A key too long for a folder's name goes without, rather than under a wrong name.
+    """
+    name = f"{PARTITION}={quote(partition, safe='', errors='surrogatepass')}"
+    return name if len(name) <= 255 else f"{LONG}/{digest(partition)}"
 
 
 def stem(target: Target) -> str:

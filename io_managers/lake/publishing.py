@@ -160,7 +160,8 @@ class LakePublishing(LakeReading):
         folder = table.log.folder
 
         def locate(partition: str, name: str) -> Version:
-            return Version(f"{folder}/{name}", names.VersionPlace("", "", partition, name), 0)
+            place = names.VersionPlace("", "", partition, name)
+            return Version(f"{folder}/{names.folder_of(partition)}/{name}", place, 0)
 
         settling = Settling(now, locate, self._keeps, self._layout, folder)
         try:
@@ -177,8 +178,9 @@ class LakePublishing(LakeReading):
         try:
             table.log.commit(now, commit)
         except OutrunError:
-            named = table.log.newest().all_files().values() if settled.made else ()
-            _remove(table.log.folder, set(settled.made).difference(*named))
+            named = table.log.newest().all_files() if settled.made else {}
+            lost = [one for one in settled.made if one.name not in named.get(one.partition, [])]
+            _remove(table.log.folder, lost)
             raise
 
     def _note(self, staged: Staged, fact: str, coming: Mapping[str, Version]) -> FenceNote:
@@ -277,6 +279,6 @@ def _history(notes: Sequence[FenceNote]) -> dict[str, object]:
     }
 
 
-def _remove(folder: str, files: Iterable[str]) -> None:
-    for name in files:
-        _files.remove(f"{folder}/{name}")
+def _remove(folder: str, files: Iterable[Added]) -> None:
+    for one in files:
+        _files.remove(f"{folder}/{names.folder_of(one.partition)}/{one.name}")

@@ -58,8 +58,6 @@ class LakeReading(LakeStaging):
 
     def _elsewhere(self, place: VersionPlace, receipt: Receipt) -> Version | _Rewritten:
         """A version whose file is gone, if the table still shows it in another."""
-        from io_managers.lake.versions import Version
-
         table = self._table(home_of(place.environment, place.asset))
         with table.turn:
             newest = table.log.newest() if table.log.exists() else None
@@ -69,7 +67,7 @@ class LakeReading(LakeStaging):
             for name in files:
                 if names.stem_of(name) == place.stem:
                     where = replace(place, file=name)
-                    return Version(f"{table.log.folder}/{name}", where, receipt.bytes)
+                    return self._version(where.location(), receipt.bytes)
             note = table.fences.read(place.stem)
             rows = newest.rewritten(place.partition, note.at) if note and files else None
         if note is None or rows is None:

@@ -35,7 +35,7 @@ class Settled:
     schema: pa.Schema
     added: list[Added]
     replaced: list[str]
-    made: list[str]
+    made: list[Added]
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Settling:
     keeps: Keeps
     layout: Layout
     folder: str
-    made: list[str] = field(default_factory=list)
+    made: list[Added] = field(default_factory=list)
 
     def settle(self, coming: Sequence[Added], replaced: Sequence[str]) -> Settled:
         """The table with ``coming`` in the place of what the ``replaced`` show.
@@ -143,9 +143,11 @@ class Settling:
     def _convert(self, one: Added, schema: pa.Schema) -> Added:
         version = self.locate(one.partition, one.name)
         stem = names.converted(names.stem_of(one.name), secrets.token_hex(3))
-        name, written = version.convert(self.folder, stem, schema, self.layout, self.keeps.store)
-        self.made.append(name)
-        return replace(one, name=name, rows=written.rows, bytes=written.bytes)
+        folder = f"{self.folder}/{names.folder_of(one.partition)}"
+        name, written = version.convert(folder, stem, schema, self.layout, self.keeps.store)
+        made = replace(one, name=name, rows=written.rows, bytes=written.bytes)
+        self.made.append(made)
+        return made
 
 
 def _fits(file: pa.Schema, table: pa.Schema) -> bool:

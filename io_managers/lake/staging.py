@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +41,8 @@ class LakeStaging(LakeFolder):
                 hint="Give the asset a file store: io='parquet' (ParquetFiles).",
             )
         home = home_of(target.environment, target.asset)
+        folder = f"{self._table(home).log.folder}/{names.folder_of(target.partition)}"
         _files.make_folder(self._beside(home))
-        folder = self._table(home).log.folder
         stem = names.stem(target)
         name, written = versions.write(
             folder, stem, data, self._keeps, self._layout, facts_of(target)
@@ -94,7 +94,8 @@ class LakeStaging(LakeFolder):
     def _sweep(self, home: Home, run: str, kept: set[str]) -> int:
         removed = 0
         table = self._table(home)
-        for folder in (table.log.folder, self._beside(home)):
+        folders = list(self._data_folders(table.log.folder))
+        for folder in (*folders, self._beside(home)):
             for name in entries(folder):
                 if f".{run}." not in name or run_of(name) != run:
                     continue
@@ -120,7 +121,13 @@ class LakeStaging(LakeFolder):
         home = home_of(place.environment, place.asset)
         if place.file.endswith(names.REJECTS):
             return f"{self._beside(home)}/{place.file}"
-        return f"{self._table(home).log.folder}/{place.file}"
+        return f"{self._table(home).log.folder}/{names.folder_of(place.partition)}/{place.file}"
+
+    def _data_folders(self, table: str) -> Iterator[str]:
+        for entry in entries(table):
+            if entry.startswith(f"{names.PARTITION}="):
+                yield f"{table}/{entry}"
+        yield from (f"{table}/{names.LONG}/{entry}" for entry in entries(f"{table}/{names.LONG}"))
 
     def _version(self, location: str, size: int) -> Version:
         from io_managers.lake.versions import Version

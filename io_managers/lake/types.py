@@ -15,9 +15,7 @@ import pyarrow.types as pt
 
 from assets_core.errors import OutputError, StorageError
 from io_managers import _schemas
-
-PARTITION = "_partition"
-"""The column by which other engines see whose row it is."""
+from io_managers.lake.names import PARTITION
 
 NO_COLUMNS = "_row"
 """The column of a version that has none: it carries the number of rows."""
