@@ -70,7 +70,7 @@ def test_the_version_is_the_distributions() -> None:
 
 
 def test_the_stores_are_these() -> None:
-    assert set(io_managers.__all__) == {"DuckDBTables", "Memory", "ParquetFiles"}
+    assert set(io_managers.__all__) == {"DeltaTables", "DuckDBTables", "Memory", "ParquetFiles"}
 
 
 def loaded_by(code: str) -> set[str]:
