@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from io_managers.lake.fences import FenceNote
     from io_managers.lake.log import Added, Commit, TableVersion
     from io_managers.lake.settling import Settled
-    from io_managers.lake.versions import Version
+    from io_managers.lake.versions import VersionFile
 
 _T = TypeVar("_T")
 
@@ -95,7 +95,7 @@ class LakePublishing(LakeReading):
             self._commit(table, now, going, coming)
         return refused
 
-    def _coming(self, staged: Sequence[Staged]) -> dict[str, Version]:
+    def _coming(self, staged: Sequence[Staged]) -> dict[str, VersionFile]:
         """The staged files by partition; MissingDataError for one that is not there."""
         found = {}
         for one in staged:
@@ -112,7 +112,7 @@ class LakePublishing(LakeReading):
             home_of(staged.target.environment, staged.target.asset), names.stem(staged.target)
         )
 
-    def _first_columns(self, coming: Mapping[str, Version]) -> pa.Schema:
+    def _first_columns(self, coming: Mapping[str, VersionFile]) -> pa.Schema:
         import pyarrow as pa
 
         for version in coming.values():
@@ -124,7 +124,7 @@ class LakePublishing(LakeReading):
         table: OpenTable,
         now: TableVersion,
         going: Sequence[tuple[Staged, str]],
-        coming: Mapping[str, Version],
+        coming: Mapping[str, VersionFile],
     ) -> None:
         from io_managers.lake.log import NONE, PUBLISHED, Commit
         from io_managers.lake.settling import note_of_change
@@ -155,13 +155,13 @@ class LakePublishing(LakeReading):
     ) -> Settled:
         """The table with these files in the place of others; the files that this took."""
         from io_managers.lake.settling import Settling
-        from io_managers.lake.versions import Version
+        from io_managers.lake.versions import VersionFile
 
         folder = table.log.folder
 
-        def locate(partition: str, name: str) -> Version:
+        def locate(partition: str, name: str) -> VersionFile:
             place = names.VersionPlace("", "", partition, name)
-            return Version(f"{folder}/{names.folder_of(partition)}/{name}", place, 0)
+            return VersionFile(f"{folder}/{names.folder_of(partition)}/{name}", place, 0)
 
         settling = Settling(now, locate, self._keeps, self._layout, folder)
         try:
@@ -183,7 +183,7 @@ class LakePublishing(LakeReading):
             _remove(table.log.folder, lost)
             raise
 
-    def _note(self, staged: Staged, fact: str, coming: Mapping[str, Version]) -> FenceNote:
+    def _note(self, staged: Staged, fact: str, coming: Mapping[str, VersionFile]) -> FenceNote:
         from io_managers.lake import types
         from io_managers.lake.fences import note_of
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from io_managers.lake.fences import FenceNote
-    from io_managers.lake.versions import Version
+    from io_managers.lake.versions import VersionFile
 
 _WHOLE_BYTES = 8 << 20
 
@@ -48,7 +48,7 @@ class _Rewritten:
 class LakeReading(LakeStaging):
     """Gives exactly the versions that receipts name, every byte verified."""
 
-    def _found(self, receipt: Receipt) -> Version | _Rewritten:
+    def _found(self, receipt: Receipt) -> VersionFile | _Rewritten:
         if receipt.kind != "table":
             raise rowless()
         version = self._version(receipt.location, receipt.bytes)
@@ -56,7 +56,7 @@ class LakeReading(LakeStaging):
             return version
         return self._elsewhere(version.place, receipt)
 
-    def _elsewhere(self, place: VersionPlace, receipt: Receipt) -> Version | _Rewritten:
+    def _elsewhere(self, place: VersionPlace, receipt: Receipt) -> VersionFile | _Rewritten:
         """A version whose file is gone, if the table still shows it in another."""
         table = self._table(home_of(place.environment, place.asset))
         with table.turn:

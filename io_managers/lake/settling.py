@@ -20,10 +20,10 @@ from io_managers import _schemas
 from io_managers.lake import names
 from io_managers.lake.log import Added, TableVersion
 from io_managers.lake.types import Keeps
-from io_managers.lake.versions import Version
+from io_managers.lake.versions import VersionFile
 from io_managers.parquet.pages import Layout
 
-Locate = Callable[[str, str], Version]
+Locate = Callable[[str, str], VersionFile]
 """The version file of a partition and a name."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from io_managers.lake.log import TableVersion
-    from io_managers.lake.versions import Version
+    from io_managers.lake.versions import VersionFile
 
 
 class LakeStaging(LakeFolder):
@@ -129,10 +129,10 @@ class LakeStaging(LakeFolder):
                 yield f"{table}/{entry}"
         yield from (f"{table}/{names.LONG}/{entry}" for entry in entries(f"{table}/{names.LONG}"))
 
-    def _version(self, location: str, size: int) -> Version:
-        from io_managers.lake.versions import Version
+    def _version(self, location: str, size: int) -> VersionFile:
+        from io_managers.lake.versions import VersionFile
 
-        return Version(self._path(location), names.place_of(location), size)
+        return VersionFile(self._path(location), names.place_of(location), size)
 
 
 def _holds(table: OpenTable, stem: str) -> bool:

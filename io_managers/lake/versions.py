@@ -1,4 +1,4 @@
-"""Version files in a table's folder: written, read back verified, converted to other types.
+"""VersionFile files in a table's folder: written, read back verified, converted to other types.
 
 The bytes are those of the Parquet store: plain Parquet, whose every byte is covered by a checksum
 that the file's name vouches for.
@@ -64,7 +64,7 @@ def write_rejects(
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class VersionFile:
     """A version file: where it lies, whose it is, how many rows and bytes were written."""
 
     path: str
