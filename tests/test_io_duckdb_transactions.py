@@ -15,7 +15,7 @@ import pytest
 from assets_core.errors import CorruptDataError, StorageError
 from assets_core.testing import publish, rows, target
 from io_managers import DuckDBTables
-from io_managers.duckdb import catalog as _duckdb_catalog
+from io_managers.duckdb import held as _duckdb_held
 from io_managers.duckdb import read as _duckdb_read
 
 
@@ -35,10 +35,11 @@ def test_a_commit_that_kept_nothing_is_not_called_a_publish(
     new = store.stage(target(token=2), rows(2))
     swap = store._swap
 
-    def breaks(session: Any, *more: Any) -> None:
-        swap(session, *more)
+    def breaks(session: Any, *more: Any) -> Any:
+        refused = swap(session, *more)
         with contextlib.suppress(duckdb.Error):
             session.cursor.execute("INSERT INTO _assets.fences FROM _assets.fences")
+        return refused
 
     monkeypatch.setattr(store, "_swap", breaks)
     with pytest.raises(CorruptDataError, match="did not keep"):
@@ -83,11 +84,11 @@ def test_a_staging_table_is_there_with_its_note_or_not_at_all(
 ) -> None:
     """A sweep finds staging tables by their notes."""
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise duckdb.IOException("the disk is in trouble")
 
     publish(store, target(token=1), rows(1))
-    monkeypatch.setattr(_duckdb_catalog, "note_staged", fails)
+    monkeypatch.setattr(_duckdb_held, "note", fails)
     with pytest.raises(StorageError):
         store.stage(target(token=2), rows(2))
     store.close()

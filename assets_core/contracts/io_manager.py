@@ -59,6 +59,22 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT over partitions, in DuckDB's dialect, for a store to run (`QueryingIOManager`).
+
+    ``inputs`` are what it reads, by the names that it uses: versions of the store itself, in their
+    order, or rows that lie elsewhere. Those named in ``ordered`` are read in that order; of the
+    others any order will do. ``parameters`` are bound as ``$name``, ``timezone`` is the session's.
+    """
+
+    text: str
+    inputs: Mapping[str, tuple[Receipt, ...] | pa.Table]
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    timezone: str = "UTC"
+    ordered: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
     """What a transactional store holds about one partition: who published last, and the fact."""
 
@@ -209,7 +225,8 @@ class RangeIOManager(IOManager, Protocol):
     partition as if it had been handled alone; and
 
     9. ``stage_many`` makes all of them durable before it returns, or leaves nothing behind.
-    10. ``publish_many`` publishes each partition whole or not at all, whenever it is killed. One
+    10. ``publish_many`` publishes each partition whole or not at all, whenever it is killed. In a
+        transactional store they may be of several assets. One
         whose lease is lost gets its LeaseLostError in place of a receipt, and leaves the others in
         force; any other failure is raised, and then nothing of the call is published.
     11. What was staged in one go and is not named in the ``publish_many`` (or ``discard_many``) of
@@ -248,6 +265,25 @@ class ForcingIOManager(IOManager, Protocol):
 
     def force(self, receipts: Sequence[Receipt]) -> list[StorageError | None]:
         """Make versions durable (file, folder, and what is above it); what failed, of each."""
+
+
+@runtime_checkable
+class QueryingIOManager(IOManager, Protocol):
+    """A store that runs queries itself, over what it holds: no row leaves it on its way.
+
+    Optional: without it the rows that a query reads are loaded, and it runs beside the step.
+
+    16. ``stage_query`` stages the rows that running the query over what ``open`` gives of its
+        inputs would have given to ``stage``, with the same schema; it raises what ``open`` does of
+        a version that is not there. What it reads is exactly what its inputs name.
+    """
+
+    def stage_query(self, target: Target, query: Query, *, hold: bool = False) -> Staged:
+        """See law 16. ``bytes`` is 0: nobody counted. To ``hold`` it is to let this process's
+        memory keep it, which then must publish or discard it by itself.
+
+        A query that fails is a UserCodeError with the engine's message; then nothing is left.
+        """
 
 
 @runtime_checkable

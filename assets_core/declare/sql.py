@@ -36,8 +36,30 @@ def tables_of(query: str) -> tuple[str, ...]:
     found = _known.get(key)
     if found is None:
         _refuse_unparsable(query)
-        found = _known[key] = _parse(query)
+        found = _known[key] = _tables_in(_tree(query), _DIALECT)
     return found
+
+
+def reads_inputs_alone(query: str) -> bool:
+    """Whether all that a query reads by a name are its inputs, so that it may run where other
+    tables lie: it qualifies no table, and asks for none by a text."""
+    key = hexdigest("alone", 1, query)
+    found = _known.get(key)
+    if found is None:
+        found = _known[key] = ("yes",) if _names_no_other(_tree(query)) else ()
+    return bool(found)
+
+
+def _names_no_other(tree: Any) -> bool:
+    from sqlglot import exp
+
+    if any(table.args.get("db") for table in tree.find_all(exp.Table)):
+        return False
+    called = {str(call.name).lower() for call in tree.find_all(exp.Anonymous)}
+    return called.isdisjoint(_READS_BY_TEXT)
+
+
+_READS_BY_TEXT = {"query", "query_table"}
 
 
 def check_syntax(query: str) -> None:
@@ -84,13 +106,17 @@ def remember_tables(known: Mapping[str, Sequence[str]]) -> None:
     _known.update({key: tuple(tables) for key, tables in known.items()})
 
 
-def _parse(query: str, dialect: str = "duckdb") -> tuple[str, ...]:
+_DIALECT = "duckdb"
+
+
+def _tree(query: str) -> Any:
+    """The one query of a text."""
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
     try:
-        parsed = sqlglot.parse(query, dialect=dialect)
+        parsed = sqlglot.parse(query, dialect=_DIALECT)
     except SqlglotError as error:
         raise DefinitionError(f"The SQL can't be read: {_first_line(error)}") from error
     # A comment behind the last semicolon is a tree of its own.
@@ -100,7 +126,7 @@ def _parse(query: str, dialect: str = "duckdb") -> tuple[str, ...]:
             "An SQL asset is one query.", hint="Write a single SELECT (with CTEs where needed)."
         )
     _refuse_unknown_parameters(trees[0])
-    return _tables_in(trees[0], dialect)
+    return trees[0]
 
 
 def _tables_in(tree: Any, dialect: str) -> tuple[str, ...]:

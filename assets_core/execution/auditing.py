@@ -77,6 +77,19 @@ def admit_schema(
     return text
 
 
+class Size:
+    """Counts the bytes of batches on their way, as Arrow lays them out."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        """The same batches."""
+        for batch in batches:
+            self.bytes += batch.nbytes
+            yield batch
+
+
 def scan(
     asset: Asset,
     partition: Partition,

@@ -1,4 +1,4 @@
-"""Many partitions of one asset through an IO manager: at once where it can, else one by one."""
+"""Many partitions through an IO manager: at once where it can, else one by one."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ from assets_core.execution.deciding import Deciding
 from assets_core.execution.events import RunTotals
 from assets_core.execution.execution import Execution
 from assets_core.execution.failing import Failing
-from assets_core.execution.forcing import Forcing
 from assets_core.execution.leasing import Leasing
 from assets_core.execution.preparing import Preparing
 from assets_core.execution.publishing import Publishing
 from assets_core.execution.recorder import Recorder
 from assets_core.execution.recording import MOST_UNCOMMITTED, Recording
+from assets_core.execution.sealing import Sealing
 from assets_core.execution.task import AnyOutcome, AnyTask
 from assets_core.execution.views import OutsideViews
 from assets_core.execution.withdrawing import Withdrawing
@@ -49,7 +49,7 @@ class Engine:
         self._board = execution.board
         self._starving = 0
         self._held = False
-        forcing = Forcing(execution.runtime.io)
+        sealing = Sealing(execution.runtime.io)
         self._recorder = recorder = Recorder(
             execution.store,
             execution.run,
@@ -57,7 +57,7 @@ class Engine:
             idle=lambda: self._starving > 0,
             on_lost=self._lost,
             on_broken=execution.broken,
-            before=forcing.force,
+            before=sealing.seal,
         )
         self._leasing = leasing = Leasing(execution, recorder)
         self._failing = failing = Failing(execution, leasing, recorder)
@@ -65,7 +65,7 @@ class Engine:
         preparing = Preparing(execution, leasing)
         withdrawing = Withdrawing(execution, preparing, recording, failing)
         deciding = Deciding(execution, preparing, recording, failing, withdrawing)
-        publishing = Publishing(execution, recording, forcing)
+        publishing = Publishing(execution, recording, sealing)
         self._attempting = Attempting(execution, deciding, publishing, failing, executor)
         self._batching = Batching(
             execution,

@@ -53,14 +53,28 @@ def read_of(facts: FactsAt, read: Input, edge: Edge, ordinal: int, total: Versio
 
 
 def load_inputs(
-    runtime: Runtime, op: Op, data: Sequence[InputData], held: contextlib.ExitStack
+    runtime: Runtime,
+    op: Op,
+    data: Sequence[InputData],
+    held: contextlib.ExitStack,
+    inside: str = "",
 ) -> dict[str, Any]:
-    """The value of each parameter (or table) that carries data. What must be closed is ``held``."""
+    """The value of each parameter (or table) that carries data. What must be closed is ``held``.
+
+    Of rows that lie in the store ``inside`` which a query runs, it is their receipts.
+    """
     handed = [read for read in op.inputs if read.data]
     return {
-        read.name: _load(runtime, op, read, one, held)
+        read.name: one.receipts
+        if inside and _lies_in(inside, one)
+        else _load(runtime, op, read, one, held)
         for read, one in zip(handed, data, strict=True)
     }
+
+
+def _lies_in(store: str, data: InputData) -> bool:
+    places = {(receipt.store, receipt.kind) for receipt in data.receipts}
+    return places == {(store, "table")}
 
 
 def _load(

@@ -19,9 +19,9 @@ from assets_core.execution import bulk
 from assets_core.execution.board import PlannedStep
 from assets_core.execution.execution import Execution
 from assets_core.execution.fact_json import fact_to_json
-from assets_core.execution.forcing import Forcing
 from assets_core.execution.preparing import Build
 from assets_core.execution.recording import Recording
+from assets_core.execution.sealing import Sealing
 from assets_core.execution.task import Outcome, StagedOutput, Task
 from assets_core.execution.views import is_new
 from assets_core.planning.staleness import CODE, FORCED
@@ -41,9 +41,9 @@ class _Sealing:
 class Publishing:
     """Publishes what attempts have made."""
 
-    def __init__(self, execution: Execution, recording: Recording, forcing: Forcing) -> None:
+    def __init__(self, execution: Execution, recording: Recording, sealing: Sealing) -> None:
         self._execution = execution
-        self._forcing = forcing
+        self._sealing = sealing
         self._recording = recording
 
     def publish(self, build: Build, outcome: Outcome) -> None:
@@ -59,7 +59,7 @@ class Publishing:
         except Exception:
             self._keep(facts)
             raise
-        self._recording.record([(build.step, facts)])
+        self._recording.record([(build, facts)])
 
     def publish_many(self, built: Sequence[Built], size: int) -> list[tuple[Build, AssetsError]]:
         """`publish` for what came of a call for ``size`` partitions; which of them failed alone,
@@ -74,7 +74,7 @@ class Publishing:
                 self._keep(facts)
             raise
         good = [at for at in range(len(built)) if at not in sealing.errors]
-        self._recording.record([(built[at][0].step, sealing.facts[at]) for at in good])
+        self._recording.record([(built[at][0], sealing.facts[at]) for at in good])
         for at in sealing.errors:
             self._keep(sealing.facts[at])
         return [(built[at][0], error) for at, error in sealing.errors.items()]
@@ -108,8 +108,7 @@ class Publishing:
             return self._as_it_was(build.step, fact)
         fact = self._told_unchanged(build.step, fact)
         told = fact_to_json(fact) if manager.transactional else ""
-        receipt = manager.publish(output.staged, told)
-        self._forcing.note(output.staged, receipt)
+        receipt = self._sealing.publish(fact.receipt.store, output.staged, fact.receipt, told)
         return replace(fact, receipt=receipt)
 
     def _fact(

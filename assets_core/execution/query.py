@@ -1,13 +1,15 @@
-"""Running the query of an SQL asset over its loaded inputs, in DuckDB."""
+"""The query of an SQL asset: run here over its loaded inputs, or handed to its store to run."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from assets_core.declare.sql import parameters_of, tables_of
+from assets_core.contracts import IOManager, Query, QueryingIOManager
+from assets_core.declare.asset import Asset
+from assets_core.declare.sql import parameters_of, reads_inputs_alone, tables_of
 from assets_core.errors import UserCodeError
 from assets_core.partitions import Partition, Partitions
 
@@ -17,6 +19,27 @@ if TYPE_CHECKING:
 
 _local = threading.local()
 _BATCH = 100_000
+
+
+def runs_inside(asset: Asset, manager: IOManager) -> bool:
+    """Whether an SQL asset's query runs in the store that its rows go to.
+
+    Not one that names more than its inputs: beside the store there is nothing else to be found.
+    """
+    return isinstance(manager, QueryingIOManager) and reads_inputs_alone(asset.sql)
+
+
+def as_query(
+    asset: Asset, inputs: Mapping[str, Any], partition: Partition | Partitions, ordered: set[str]
+) -> Query:
+    """An SQL asset's query for a store to run; see `run_query` for what is bound."""
+    return Query(
+        asset.sql,
+        {name: inputs[name] for name in tables_of(asset.sql)},
+        _parameters(asset.sql, partition) or {},
+        _zone(partition),
+        frozenset(ordered),
+    )
 
 
 def run_query(
@@ -75,10 +98,14 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 def _set_up(connection: duckdb.DuckDBPyConnection, partition: Partition | Partitions) -> None:
     connection.execute("SET enable_progress_bar = false")
-    zone = getattr(getattr(partition.start, "tzinfo", None), "key", None) or "UTC"
+    zone = _zone(partition)
     if zone != "UTC" or _machine_zone() != "UTC":
         quoted = zone.replace("'", "''")
         connection.execute(f"SET TimeZone = '{quoted}'")
+
+
+def _zone(partition: Partition | Partitions) -> str:
+    return getattr(getattr(partition.start, "tzinfo", None), "key", None) or "UTC"
 
 
 @cache

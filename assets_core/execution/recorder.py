@@ -24,7 +24,7 @@ class Recorder:
     A group is closed when it holds ``most`` operations, when the oldest has waited for ``linger``
     seconds, or at once while ``idle()`` says that nobody has anything better to do than wait.
     ``before`` does what has to be done before a group is committed, and says which operations must
-    not be, by their place.
+    not be, by their place, with what their callers hear instead.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Recorder:
         idle: Callable[[], bool],
         on_lost: Callable[[], None],
         on_broken: Callable[[BaseException], None],
-        before: Callable[[Sequence[Operation]], Mapping[int, Exception]] = lambda _: {},
+        before: Callable[[Sequence[Operation]], Mapping[int, object]] = lambda _: {},
         linger: float = 0.03,
         most: int = 48,
     ) -> None:

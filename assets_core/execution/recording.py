@@ -11,13 +11,15 @@ from functools import partial
 from typing import Any
 
 from assets_core.contracts import Operation, Publish, Refused
-from assets_core.errors import LeaseLostError, StorageError
+from assets_core.errors import LeaseLostError
 from assets_core.execution.board import PlannedStep
 from assets_core.execution.events import Result, StepEvent
 from assets_core.execution.execution import Execution
 from assets_core.execution.failing import Failing
 from assets_core.execution.leasing import Leasing
+from assets_core.execution.preparing import Build
 from assets_core.execution.recorder import Done, Recorder
+from assets_core.execution.sealing import Unsealed
 from assets_core.execution.views import OutsideViews
 from assets_core.records import Materialization, is_withdrawn
 
@@ -51,15 +53,15 @@ class Recording:
         self._execution.tell(step, "released")
         self._execution.decided(step)
 
-    def record(self, made: Sequence[tuple[PlannedStep, list[Materialization]]]) -> None:
+    def record(self, made: Sequence[tuple[Build, list[Materialization]]]) -> None:
         """Queue the facts of these steps; each step is decided when all of its are committed."""
         if not made:
             return
         with self._execution.lock:
             self._execution.committing += len(made)
         queued: list[tuple[Operation, Done]] = []
-        for step, facts in made:
-            done = partial(self._heard, step, facts, {})
+        for build, facts in made:
+            done = partial(self._heard, build, facts, {})
             queued += [(Publish(fact), partial(done, at)) for at, fact in enumerate(facts)]
         self._recorder.submit_many(queued)
 
@@ -76,7 +78,7 @@ class Recording:
 
     def _heard(
         self,
-        step: PlannedStep,
+        build: Build,
         facts: Sequence[Materialization],
         results: dict[int, Any],
         at: int,
@@ -87,14 +89,17 @@ class Recording:
         if len(results) < len(facts):
             return
         try:
-            self._decide(step, [(fact, results[i]) for i, fact in enumerate(facts)])
+            self._decide(build, [(fact, results[i]) for i, fact in enumerate(facts)])
         finally:
             self._committed()
 
-    def _decide(self, step: PlannedStep, results: Sequence[tuple[Materialization, Any]]) -> None:
+    def _decide(self, build: Build, results: Sequence[tuple[Materialization, Any]]) -> None:
+        step = build.step
         for fact, result in results:
-            if isinstance(result, StorageError):
-                self._lost(step, fact, result)
+            if isinstance(result, Unsealed):
+                if len(results) > 1:  # of its other outputs some may be recorded
+                    self._execution.current.refresh()
+                self._failing.failed(step, build.task, result.error, fact.started)
                 return
             if isinstance(result, BaseException):
                 self._execution.broken(result)
@@ -120,12 +125,6 @@ class Recording:
             elif not execution.committing:
                 # A call that was to grow is made as it is once nothing more can join it.
                 execution.lock.notify()
-
-    def _lost(self, step: PlannedStep, fact: Materialization, error: StorageError) -> None:
-        """What it laid down could not be made durable, or is not there any more."""
-        self._execution.left_behind = True
-        reason = self._failing.reason_of(error, {(fact.asset, fact.partition, fact.token)})
-        self._failing.fail(step, fact.attempt, reason, fact.started)
 
     def _refused(self, step: PlannedStep, fact: Materialization, refusal: Refused) -> None:
         error = LeaseLostError(

@@ -10,15 +10,16 @@ import contextlib
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_core.contracts import IOManager, Staged, Target
+from assets_core.contracts import IOManager, Query, QueryingIOManager, Staged, Target
 from assets_core.declare.asset import Asset
 from assets_core.errors import OutputError, StorageError
 from assets_core.execution import bulk
 from assets_core.execution.auditing import (
+    Size,
     admit_schema,
     count_rejects,
     judge,
@@ -29,6 +30,7 @@ from assets_core.execution.calling import call, plain_metadata, stamped, traced,
 from assets_core.execution.context import Context, stacked
 from assets_core.execution.inputs import load_inputs
 from assets_core.execution.membership import guard_of
+from assets_core.execution.query import as_query, runs_inside
 from assets_core.execution.schemas import schema_text
 from assets_core.execution.task import Outcome, Runtime, StagedOutput, Task
 from assets_core.faults import reach
@@ -51,12 +53,19 @@ def run_step(runtime: Runtime, task: Task) -> Outcome:
     op = runtime.graph.op_of[task.op]
     outcome = Outcome(started=time.time_ns() // 1000)
     with contextlib.ExitStack() as held:
-        values = load_inputs(runtime, op, task.inputs, held)
+        asset = runtime.graph.assets[op.name]
+        inside = asset.kind == "sql" and runs_inside(asset, runtime.manager_of(op.name))
+        values = load_inputs(runtime, op, task.inputs, held, asset.io if inside else "")
         reach("execute.loaded")
         outcome.loaded = time.time_ns() // 1000
         context = _context(runtime, task)
         with traced(runtime, op, values) as reads:
-            results = call(runtime, op, Partitions((task.partition,)), values, context)
+            results: dict[str, Any]
+            if inside:
+                ordered = {i.name for i in op.inputs if runtime.graph.assets[i.asset].is_ordered}
+                results = {op.name: as_query(asset, values, task.partition, ordered)}
+            else:
+                results = call(runtime, op, Partitions((task.partition,)), values, context)
             reach("execute.called")
             outcome.called = time.time_ns() // 1000
             _make_all(runtime, op, stamped(task, reads.so_far()), results, context, outcome)
@@ -113,6 +122,8 @@ class _Maker:
 
         target = self.task.targets[self.asset.name]
         manager = self.runtime.io[self.asset.io]
+        if isinstance(value, Query):
+            return self._inside(manager, target, value)
         with users_errors(self.asset, target.partition):
             output = to_reader(value, what=f"asset {self.asset.name!r}")
         if output.path is not None:
@@ -127,6 +138,12 @@ class _Maker:
         self.remember((manager, staged))
         staged = self._rejects(manager, staged)
         return self._audit(manager, staged, known=output.table is not None)
+
+    def _inside(self, manager: IOManager, target: Target, query: Query) -> StagedOutput:
+        assert isinstance(manager, QueryingIOManager)
+        staged = manager.stage_query(target, query, hold=self.runtime.publishes)
+        self.remember((manager, staged))
+        return self._audit(manager, staged, known=False)
 
     def _nothing(self, target: Target, op: Op) -> StagedOutput:
         returns = op.signature.returns
@@ -180,11 +197,19 @@ class _Maker:
         text = schema_text(reader.schema) if known else self._policy(reader.schema)
         asset, partition = self.asset, self.task.partition
         inside = guard_of(asset, partition, reader.schema)
+        size = Size()
         version, outcomes = scan(
-            asset, partition, reader.schema, reader, lambda: manager.audit(staged), inside
+            asset,
+            partition,
+            reader.schema,
+            size.of(reader),
+            lambda: manager.audit(staged),
+            inside,
         )
         reach("audit.done")
         judge(asset, partition, outcomes)
+        # Rows that a query made in the store are seen here for the first time.
+        staged = staged if staged.bytes else replace(staged, bytes=size.bytes)
         return StagedOutput(staged, version, text, outcomes)
 
 

@@ -24,7 +24,8 @@ class Runtime:
     """What every step of a run shares: the graph, the stores, resources and config values.
 
     ``contents`` tells what else code reads; without it nothing is traced. ``output_bytes`` of
-    what an attempt prints are kept.
+    what an attempt prints are kept. ``publishes``: this process itself publishes what its steps
+    make; a worker process hands it over.
     """
 
     graph: Graph
@@ -35,6 +36,7 @@ class Runtime:
     allow_schema_change: bool = False
     contents: Contents | None = None
     output_bytes: int = 10_000_000
+    publishes: bool = True
 
     def manager_of(self, asset: str) -> IOManager:
         """The store of an asset."""

@@ -51,7 +51,7 @@ class Withdrawing:
             self._keep(facts)
             self._failing.failed(step, build.task, error, began)
             return
-        self._recording.record([(step, facts)])
+        self._recording.record([(build, facts)])
 
     def _nothing_left(self, step: PlannedStep) -> bool:
         """Whether some input maps to partitions of which none has data any more."""

@@ -13,6 +13,7 @@ import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def _start(make: MakeRuntime, arguments: tuple[Any, ...], planned: Mapping[str, 
     global _runtime, _codes, _planned
     # Ctrl-C reaches the whole group; only the run's own process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _runtime, _codes = make(*arguments)
+    runtime, _codes = make(*arguments)
+    _runtime = replace(runtime, publishes=False)
     _planned = planned
 
 

@@ -23,6 +23,7 @@ from assets_core.testing.making import HOSTILE_NAMES, publish, rows, target
 from assets_core.testing.many import RangeLaws
 from assets_core.testing.neighbours import NeighbourLaws
 from assets_core.testing.publishing import PublishingLaws
+from assets_core.testing.querying import QueryingLaws
 from assets_core.testing.reading import ReadingLaws
 from assets_core.testing.recovery import RecoveryLaws
 from assets_core.testing.staging import StagingLaws
@@ -32,7 +33,14 @@ __all__ = ["HOSTILE_NAMES", "IOManagerContract", "publish", "rows", "target"]
 
 
 class IOManagerContract(
-    StagingLaws, PublishingLaws, ReadingLaws, NeighbourLaws, ViewLaws, RecoveryLaws, RangeLaws
+    StagingLaws,
+    PublishingLaws,
+    ReadingLaws,
+    NeighbourLaws,
+    ViewLaws,
+    RecoveryLaws,
+    RangeLaws,
+    QueryingLaws,
 ):
     """Every law of :class:`assets_core.contracts.IOManager`, one test for each fact."""
 

@@ -73,6 +73,27 @@ class RangeLaws:
         assert self._publish_many(manager, staged) == first
         assert manager.read(first).num_rows == 3
 
+    def test_versions_of_several_assets_are_published_together(self, manager: IOManager) -> None:
+        if not manager.transactional:
+            return
+        lost = publish(manager, target("a", 5, asset="lost"), rows(5))
+        staged = [
+            manager.stage_rejects(manager.stage(target("a", asset="one"), rows(1)), rows(9)),
+            manager.stage(target("a", 5, asset="lost"), rows(0)),
+            manager.stage(target("b", asset="one"), rows(2)),
+            manager.stage(target("a", asset="two"), pa.table({"other": [1.5]})),
+        ]
+        results = bulk.publish_many(manager, staged, ["", "", "", ""])
+        assert [isinstance(each, Receipt) for each in results] == [True, False, True, True]
+        assert isinstance(results[1], LeaseLostError)
+        first, second, third = (each for each in results if isinstance(each, Receipt))
+        assert manager.read([first, second]).equals(rows(1, 2))
+        assert manager.read([third]).equals(pa.table({"other": [1.5]}))
+        assert manager.read([lost]).equals(rows(5))
+        rejects = manager.open_rejects(first)
+        assert rejects is not None
+        assert rejects.equals(rows(9))
+
     def test_a_lost_lease_leaves_the_others_in_force(self, manager: IOManager) -> None:
         newest = publish(manager, target("b", token=5), rows(5))
         staged = self._stage_many(manager, 2, a=rows(1), b=rows(2), c=rows(3))

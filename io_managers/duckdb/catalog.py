@@ -78,8 +78,19 @@ def keep_schema(session: Session, schema: pa.Schema) -> str:
     """Store the columns of a version, once; the id they are found by."""
     data = schema.serialize().to_pybytes()
     name = blake2b(data, digest_size=16).hexdigest()
-    if not session.run("SELECT 1 FROM _assets.schemas WHERE id = ?", [name]):
+    if name in session.known.schemas:
+        return name
+    if session.run("SELECT 1 FROM _assets.schemas WHERE id = ?", [name]):
+        session.known.schemas.add(name)
+    else:  # known once it is found: this transaction may be rolled back
         session.run("INSERT INTO _assets.schemas VALUES (?, ?)", [name, data])
+    return name
+
+
+def name_schema(schema: pa.Schema) -> str:
+    """The id that `keep_schema` will store columns under; this process knows them by it already."""
+    name = blake2b(schema.serialize().to_pybytes(), digest_size=16).hexdigest()
+    _known_schemas[name] = schema
     return name
 
 
@@ -129,6 +140,10 @@ _FENCE = (
     "environment, asset, partition, token, run, attempt, kind, location, rows, bytes, "
     "rejects, rejected, columns, reject_columns, path_parts, stamp, fact"
 )
+
+
+Slot = tuple[str, str, str]
+"""Environment, asset, partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +219,24 @@ def fences(
     return {row[2]: FenceRow(*row) for row in rows}
 
 
-def fence_of(session: Session, target: Target) -> FenceRow | None:
-    """The fence row of one partition."""
-    found = fences(session, target.environment, target.asset, [target.partition])
-    return found.get(target.partition)
+def fences_of(session: Session, targets: Sequence[Target]) -> dict[Slot, FenceRow]:
+    """The fence rows of these partitions, of whatever assets."""
+    rows = session.run(f"SELECT {_FENCE} FROM _assets.fences WHERE {_AMONG_SLOTS}", _slots(targets))
+    return {row[:3]: FenceRow(*row) for row in rows}
+
+
+_AMONG_SLOTS = (
+    "(environment, asset, partition) IN"
+    " (SELECT (unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])))"
+)
+
+
+def _slots(targets: Sequence[Target]) -> list[object]:
+    return [
+        [target.environment for target in targets],
+        [target.asset for target in targets],
+        [target.partition for target in targets],
+    ]
 
 
 def all_fences(session: Session) -> Iterator[FenceRow]:
@@ -242,45 +271,44 @@ _INSERT = (
     f"INSERT INTO _assets.fences({', '.join(_SET + _KEY)})"
     f" VALUES ({', '.join('?' * len(_SET + _KEY))})"
 )
+_UPDATE_MANY = (
+    f"UPDATE _assets.fences SET {', '.join(f'{name} = i.{name}' for name in _SET)}"
+    f" FROM {{}} AS i WHERE {' AND '.join(f'fences.{name} = i.{name}' for name in _KEY)}"
+)
+_INSERT_MANY = (
+    f"INSERT INTO _assets.fences({', '.join(_SET + _KEY)})"
+    f" SELECT {', '.join(_SET + _KEY)} FROM {{}}"
+)
 
 
-def raise_fence(
-    session: Session, staged: Staged, columns: Sequence[str], fact: str, *, known: bool
+def raise_fences(
+    session: Session,
+    rows: Sequence[tuple[Staged, Sequence[str], str]],
+    known: Mapping[Slot, FenceRow],
 ) -> None:
-    """Put this attempt into the partition's fence row, with the ids of its (rejects') columns.
+    """Put these attempts into their partitions' fence rows: ``(staged, columns, fact)``, with the
+    ids of the columns of its rows and rejects. ``known`` are the fence rows that are there.
 
     An update changes no indexed column: DuckDB would keep the old key for as long as somebody
     reads, and refuse the new row as a duplicate.
     """
-    session.run(_UPDATE if known else _INSERT, _fence_values(staged, columns, fact))
+    by_novelty: dict[bool, list[list[object]]] = {True: [], False: []}
+    for one, columns, fact in rows:
+        target = one.target
+        is_new = (target.environment, target.asset, target.partition) not in known
+        by_novelty[is_new].append(_fence_values(one, columns, fact))
+    for is_new, values in by_novelty.items():
+        if len(values) == 1:
+            session.run(_INSERT if is_new else _UPDATE, values[0])
+        elif values:
+            with session.incoming(_fence_table(values)) as incoming:
+                session.run((_INSERT_MANY if is_new else _UPDATE_MANY).format(incoming))
 
 
-def raise_fences(
-    session: Session, rows: Sequence[tuple[Staged, Sequence[str], str]], known: Iterable[str]
-) -> None:
-    """`raise_fence` for many partitions of one asset: ``(staged, columns, fact)``.
-
-    ``known`` are those that have a fence row.
-    """
-    there = set(known)
-    new = [row for row in rows if row[0].target.partition not in there]
-    old = [row for row in rows if row[0].target.partition in there]
-    names = ", ".join(_SET + _KEY)
-    if new:
-        with session.incoming(_fence_table(new)) as incoming:
-            session.run(f"INSERT INTO _assets.fences({names}) SELECT {names} FROM {incoming}")
-    if old:
-        moves = ", ".join(f"{name} = i.{name}" for name in _SET)
-        same = " AND ".join(f"fences.{name} = i.{name}" for name in _KEY)
-        with session.incoming(_fence_table(old)) as incoming:
-            session.run(f"UPDATE _assets.fences SET {moves} FROM {incoming} AS i WHERE {same}")
-
-
-def _fence_table(rows: Sequence[tuple[Staged, Sequence[str], str]]) -> pa.Table:
-    values = zip(*(_fence_values(*row) for row in rows), strict=True)
+def _fence_table(rows: Sequence[Sequence[object]]) -> pa.Table:
     kinds = [pa.int64() if name in _NUMBERS else pa.string() for name in _SET + _KEY]
-    columns = [pa.array(column, kind) for column, kind in zip(values, kinds, strict=True)]
-    return pa.table(columns, names=list(_SET + _KEY))
+    columns = zip(zip(*rows, strict=True), kinds, strict=True)
+    return pa.table([pa.array(*each) for each in columns], names=list(_SET + _KEY))
 
 
 def _fence_values(staged: Staged, columns: Sequence[str], fact: str) -> list[object]:
@@ -304,54 +332,14 @@ def fence_off(session: Session, environment: str, asset: str, tokens: Mapping[st
     )
 
 
-def barred(session: Session, target: Target) -> int:
-    """The newest token that may not publish the partition any more; 0 for none."""
+def barred(session: Session, targets: Sequence[Target]) -> dict[Slot, int]:
+    """The newest token that may not publish each partition any more; those that nothing bars are
+    left out."""
     rows = session.run(
-        "SELECT token FROM _assets.barred WHERE environment = ? AND asset = ? AND partition = ?",
-        [target.environment, target.asset, target.partition],
+        f"SELECT environment, asset, partition, token FROM _assets.barred WHERE {_AMONG_SLOTS}",
+        _slots(targets),
     )
-    return int(rows[0][0]) if rows else 0
-
-
-def barred_among(
-    session: Session, environment: str, asset: str, partitions: Sequence[str]
-) -> dict[str, int]:
-    """`barred` of many partitions; those that nothing bars are left out."""
-    rows = session.run(
-        "SELECT partition, token FROM _assets.barred WHERE environment = ? AND asset = ?"
-        " AND partition IN (SELECT unnest(?::VARCHAR[]))",
-        [environment, asset, list(partitions)],
-    )
-    return {str(partition): int(token) for partition, token in rows}
-
-
-# --------------------------------------------------------------------------------------------
-# Staged versions
-
-
-def note_staged(session: Session, name: str, run: str, schema: pa.Schema) -> None:
-    """Note a staging table, so that it can be found, read and swept."""
-    columns = keep_schema(session, schema)
-    session.run("INSERT INTO _assets.staged VALUES (?, ?, ?)", [name, run, columns])
-
-
-def staged_columns(session: Session, name: str) -> str | None:
-    """The columns' id of a staging table; None when there is no such table."""
-    rows = session.run("SELECT columns FROM _assets.staged WHERE name = ?", [name])
-    return str(rows[0][0]) if rows else None
-
-
-def drop_staged(session: Session, names: Iterable[str]) -> None:
-    """Remove staging tables, also ones that are not there."""
-    for name in names:
-        session.run(f"DROP TABLE IF EXISTS _assets.{quote_identifier(name)}")
-        session.run("DELETE FROM _assets.staged WHERE name = ?", [name])
-
-
-def staged_by(session: Session, run: str) -> list[str]:
-    """The staging tables of a run."""
-    rows = session.run("SELECT name FROM _assets.staged WHERE run = ?", [run])
-    return [str(name) for (name,) in rows]
+    return {row[:3]: int(row[3]) for row in rows}
 
 
 # --------------------------------------------------------------------------------------------

@@ -78,10 +78,8 @@ class Database(NotesBeside):
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:
         """A connection to a file that has our notes in it."""
-        from io_managers.duckdb import catalog
-
         with self._file.session() as session:
-            self._file.prepare(catalog.prepare, session)
+            self._file.prepare(prepare, session)
             yield session
 
     def _schema_of(self, environment: str) -> str:
@@ -95,6 +93,14 @@ class Database(NotesBeside):
     def _notes_folder(self) -> Path:
         """Beside the file: every command asks, and opening the file would cost too much."""
         return self._path.with_name(f"{self._path.name}.notes")
+
+
+def prepare(session: Session, path: str) -> None:
+    """Once for each time that the file is opened: our notes in it, room in memory beside it."""
+    from io_managers.duckdb import catalog, held
+
+    catalog.prepare(session, path)
+    held.attach(session)
 
 
 def rowless() -> UsageError:

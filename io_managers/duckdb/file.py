@@ -36,11 +36,26 @@ _LOOK_SECONDS = 0.02
 _HAS_QUICK_RELATIONS = int(duckdb.__version__.split(".", 1)[0]) >= 2
 
 
+class Known:
+    """What this process knows while it has the file open, since nobody else can change it.
+
+    ``held`` are the staging tables that lie in memory alone, with their columns' ids: the file
+    stays open while there are any. ``schemas`` are ids of columns that the file keeps, ``counted``
+    the locations of versions that have as many rows as were published.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+        self.schemas: set[str] = set()
+        self.counted: set[str] = set()
+
+
 class Session:
     """One connection to the open file, for one thread at a time."""
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: Any, known: Known) -> None:
         self.cursor = cursor
+        self.known = known
 
     def run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Execute one statement and take all its rows: an unread result blocks the connection."""
@@ -104,6 +119,7 @@ class DatabaseFile:
         self._connection: Any = None
         self._lock: int | None = None
         self._users = self._turn = self._prepared = 0
+        self._known = Known()
         self._opened = self._used = 0.0
         self._broken = self._orphaned = False
         _files_of_this_process.add(self)
@@ -115,10 +131,15 @@ class DatabaseFile:
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
         """A connection for the block, DuckDB's errors turned into ours."""
+        with self.unchecked() as session, self.errors():
+            yield session
+
+    @contextlib.contextmanager
+    def unchecked(self) -> Iterator[Session]:
+        """A connection for the block, which tells DuckDB's errors apart by itself (`errors`)."""
         session = self.enter()
         try:
-            with self.errors():
-                yield session
+            yield session
         finally:
             self.leave(session)
 
@@ -131,7 +152,7 @@ class DatabaseFile:
             with self.errors():
                 cursor = self._connection.cursor()
             self._users += 1
-            return Session(cursor)
+            return Session(cursor, self._known)
 
     def leave(self, session: Session) -> None:
         """One user less; the file is closed when it was the last and somebody waits."""
@@ -140,7 +161,7 @@ class DatabaseFile:
         with self._state:
             self._users -= 1
             self._used = time.monotonic()
-            if not self._users:
+            if not self._in_use:
                 if self._broken or (self._used - self._opened > _TURN_SECONDS and self._wanted()):
                     self._close()
                 self._state.notify_all()
@@ -158,6 +179,23 @@ class DatabaseFile:
             if not self._users:
                 self._close()
 
+    def give_way(self) -> None:
+        """Before more is held: let another process have its turn, if it has waited for long.
+
+        Not for ever: what is held may be published by the thread that asks.
+        """
+        with self._state:
+            if self._known.held and self._is_overdue:
+                self._state.wait_for(lambda: not self._in_use, _DRAIN_SECONDS)
+
+    @property
+    def _in_use(self) -> bool:
+        return self._users > 0 or bool(self._known.held)
+
+    @property
+    def _is_overdue(self) -> bool:
+        return time.monotonic() - self._opened > _SLICE_SECONDS and self._wanted()
+
     def _step_aside(self) -> None:
         """Let our own users finish when another process has waited long enough, then reopen.
 
@@ -165,8 +203,7 @@ class DatabaseFile:
         """
         if self._connection is None or not self._users:
             return
-        overdue = time.monotonic() - self._opened > _SLICE_SECONDS and self._wanted()
-        if self._broken or overdue:
+        if self._broken or self._is_overdue:
             self._state.wait_for(lambda: not self._users, _DRAIN_SECONDS)
 
     # ------------------------------------------------------------------------ opening, closing
@@ -223,6 +260,7 @@ class DatabaseFile:
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
+        self._known = Known()
         lock, self._lock = self._lock, None
         try:
             if connection is not None:
@@ -256,7 +294,7 @@ class DatabaseFile:
             with self._state:
                 if self._connection is None or self._turn != turn:
                     return
-                if self._users:
+                if self._in_use:
                     continue
                 idle = time.monotonic() - self._used
                 if idle > _IDLE_SECONDS or self._wanted():
@@ -268,7 +306,7 @@ class DatabaseFile:
     def before_fork(self) -> None:
         """Close the file if that is possible: DuckDB's own threads don't follow into a child."""
         self._state.acquire()
-        if not self._users:
+        if not self._in_use:
             self._close()
 
     def after_fork_in_parent(self) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from assets_core.contracts import InView, Target
+from assets_core.contracts import InView
 from assets_core.partitions import quote_identifier
 from io_managers.duckdb import catalog, types
 from io_managers.duckdb.catalog import REJECTS, ROWS, AssetTable
 from io_managers.duckdb.file import Session
 from io_managers.duckdb.retype import sql_types_of
 from io_managers.duckdb.types import PARTITION
-from io_managers.duckdb.write import Swap
+from io_managers.duckdb.write import Source, Swap
 
 _AMONG = f"{PARTITION} IN (SELECT unnest(?::VARCHAR[]))"
 
@@ -92,10 +92,9 @@ def _show(
     keys: Sequence[str],
 ) -> None:
     """Move rows back, into a table that has room for them; what nothing counts any more goes."""
-    target = Target(asset, "", (), 0, "", "", environment)
     for hidden_role, hidden in catalog.hidden_tables(session, environment, asset, role):
-        columns = catalog.keep_schema(session, hidden.columns)
-        swap = Swap(target, role, schema_name, hidden.table_name, columns, tuple(keys))
+        source = Source(hidden.sql, catalog.keep_schema(session, hidden.columns))
+        swap = Swap(environment, asset, role, schema_name, tuple(keys), (source,))
         table = swap.make_room(session)
         assert table is not None  # there are rows to be shown
         _move(session, hidden, table, keys)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from assets_core.contracts import Staged, Target
 from assets_core.errors import CorruptDataError, OutputError
 from assets_core.partitions import quote_identifier
-from io_managers.duckdb import catalog, types
+from io_managers.duckdb import catalog, held, types
 from io_managers.duckdb.file import Session
 from io_managers.duckdb.read import BATCH_ROWS
 from io_managers.duckdb.types import PARTITION
@@ -31,7 +31,7 @@ class Load:
         """The logical columns."""
         return types.logical(self.tables[0].schema)
 
-    def into(self, session: Session, name: str) -> None:
+    def into(self, session: Session, place: str) -> None:
         """Create the staging table with all rows."""
         given = self.tables[0].schema
         stored = types.physical(self.columns)
@@ -45,21 +45,19 @@ class Load:
         places = pa.array(np.repeat(np.arange(len(counts)), counts))
         keys = pa.array([target.partition for target in self.targets], pa.string()).take(places)
         with session.incoming(table.append_column(PARTITION, keys)) as incoming:
-            session.run(
-                f"CREATE TABLE _assets.{quote_identifier(name)} AS SELECT * FROM {incoming}"
-            )
+            session.run(f"CREATE TABLE {place} AS SELECT * FROM {incoming}")
 
 
 def staged_tables(session: Session, staged: Sequence[Staged], path: str) -> list[pa.Table] | None:
     """The rows of each, in the order they were loaded; None when they are not there."""
     name = staged[0].together
-    columns = catalog.staged_columns(session, name)
+    columns = held.columns_of(session, name)
     if columns is None:
         return None
     schema = types.readable(catalog.schemas(session, [columns])[columns])
     chosen = [quote_identifier(column) for column in types.physical(schema).names]
     query = (
-        f"SELECT {', '.join([*chosen, PARTITION])} FROM _assets.{quote_identifier(name)}"
+        f"SELECT {', '.join([*chosen, PARTITION])} FROM {held.place(session, name)}"
         f" WHERE {PARTITION} IN (SELECT unnest(?::VARCHAR[]))"
     )
     keys = [one.target.partition for one in staged]
@@ -91,7 +89,7 @@ def _apart(rows: pa.Table, schema: pa.Schema, staged: Sequence[Staged], path: st
 def forget(session: Session, staged: Staged) -> None:
     """Take one partition's rows out of what is staged together; the others' stay."""
     # Gone with the others already, perhaps.
-    if catalog.staged_columns(session, staged.together) is not None:
+    if held.columns_of(session, staged.together) is not None:
         session.run(
             f"DELETE FROM _assets.{quote_identifier(staged.together)} WHERE {PARTITION} = ?",
             [staged.target.partition],

@@ -16,7 +16,7 @@ from assets_core.errors import CorruptDataError, MissingDataError, VersionReplac
 from assets_core.partitions import quote_identifier
 from assets_core.records import Receipt
 from io_managers import _schemas
-from io_managers.duckdb import catalog, types
+from io_managers.duckdb import catalog, held, types
 from io_managers.duckdb.catalog import REJECTS, ROWS, AssetTable, FenceRow
 from io_managers.duckdb.file import DatabaseFile, Session, translate_text
 from io_managers.duckdb.retype import cast, sql_types_of
@@ -108,6 +108,38 @@ class Scan:
                 "opened at all must be restored, or moved away before."
             )
             raise
+
+    def select(self, session: Session, catalog_name: str, *, ordered: bool) -> str | None:
+        """A SELECT of all rows, for a view in this session's transaction; None where what DuckDB
+        keeps is not what readers get, so that the rows must be handed over."""
+        fences = self._checked(session)
+        schema = self._schema(session, fences, None)
+        owners = {(fence.environment, fence.asset) for fence in fences}
+        if len(owners) != 1 or not types.is_kept_as_read(schema):
+            return None
+        environment, asset = owners.pop()
+        table = catalog.table_of(session, environment, asset, self._role)
+        if table is None or types.physical(table.columns) != types.physical(schema):
+            return None
+        place = f"{quote_identifier(catalog_name)}.{table.sql}"
+        which = f"{PARTITION} IN ({', '.join(literal(fence.partition) for fence in fences)})"
+        self._count(session, fences, f"{place} WHERE {which}")
+        columns = ", ".join(quote_identifier(name) for name in types.physical(schema).names)
+        if ordered and len(fences) > 1:
+            keys = ", ".join(literal(fence.partition) for fence in fences)
+            which += f" ORDER BY list_position([{keys}], {PARTITION}), rowid"
+        return f"SELECT {columns} FROM {place} WHERE {which}"
+
+    def _count(self, session: Session, fences: list[FenceRow], rows: str) -> None:
+        """Refuse a table that another program changed, once for each version and turn."""
+        counted = session.known.counted
+        if all(fence.location in counted for fence in fences):
+            return
+        found = int(session.run(f"SELECT count(*) FROM {rows}")[0][0])
+        published = sum(fence.rows for fence in fences)
+        if found != published:
+            raise _miscounted(self._file.path, published, found)
+        counted.update(fence.location for fence in fences)
 
     # ------------------------------------------------------------------------ fences
 
@@ -229,11 +261,20 @@ def _run(session: Session, query: _Query, schema: pa.Schema, path: str) -> Itera
             count += batch.num_rows
             yield from types.to_logical(pa.Table.from_batches([batch]), schema).to_batches()
     if count != query.rows:
-        raise CorruptDataError(
-            "The table holds another number of rows than was published.",
-            facts={"path": path, "published": query.rows, "found": count},
-            hint="Another program changed the table: build the partition again with --force.",
-        )
+        raise _miscounted(path, query.rows, count)
+
+
+def _miscounted(path: str, published: int, found: int) -> CorruptDataError:
+    return CorruptDataError(
+        "The table holds another number of rows than was published.",
+        facts={"path": path, "published": published, "found": found},
+        hint="Another program changed the table: build the partition again with --force.",
+    )
+
+
+def literal(text: str) -> str:
+    """A text as SQL; DuckDB's texts know no other escape than the doubled quote."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _next(reader: Any, path: str) -> Any:
@@ -250,11 +291,11 @@ def staged_rows(
 ) -> pa.RecordBatchReader | None:
     """The rows of a staging table; None when it is not there."""
     with file.session() as session:
-        columns = catalog.staged_columns(session, staging)
+        columns = held.columns_of(session, staging)
         if columns is None:
             return None
         schema = types.readable(catalog.schemas(session, [columns])[columns])
-        query = _staging_query(staging, schema, rows)
+        query = _staging_query(held.place(session, staging), schema, rows)
         if size <= WHOLE_BYTES:
             batches = list(_run(session, query, schema, file.path))
             return pa.Table.from_batches(batches, schema).to_reader(BATCH_ROWS)
@@ -266,10 +307,10 @@ def staged_rows(
     return pa.RecordBatchReader.from_batches(schema, stream())
 
 
-def _staging_query(staging: str, schema: pa.Schema, rows: int) -> _Query:
+def _staging_query(place: str, schema: pa.Schema, rows: int) -> _Query:
     names = [f"t.{quote_identifier(name)}" for name in types.physical(schema).names]
     chosen = ", ".join(names) or "0 AS _no_columns"
-    return _Query(f"SELECT {chosen} FROM _assets.{quote_identifier(staging)} AS t", [], rows)
+    return _Query(f"SELECT {chosen} FROM {place} AS t", [], rows)
 
 
 __all__ = ["REJECTS", "ROWS", "Place", "Scan", "place_of", "staged_rows"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from assets_core.contracts import Staged, Target
+from assets_core.contracts import Query, Staged, Target
 from assets_core.errors import MissingDataError, OutputError
 from assets_core.faults import reach
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from io_managers.duckdb.file import Session
-from io_managers.duckdb.database import Database, rowless
+from io_managers.duckdb.database import Database, prepare, rowless
 
 _GROUP_ROWS, _GROUP_BYTES = 122_880, 32 << 20
 
@@ -34,28 +34,41 @@ class Staging(Database):
                 facts={"asset": target.asset, "path": data},
                 hint="Give the asset a file store: io='parquet' (ParquetFiles).",
             )
-        location = _location(target)
-        rows, size = self._load(target, _staging(target, location), data)
+        location = location_of(target)
+        rows, size = self._load(target, staging_name(target, location), data)
         return Staged(target, "table", location, rows, size)
+
+    def stage_query(self, target: Target, query: Query, *, hold: bool = False) -> Staged:
+        """Run the query here, and keep what it gives in a staging table."""
+        from io_managers.duckdb import querying
+
+        location = location_of(target)
+        name = staging_name(target, location)
+        if hold:
+            self._file.give_way()
+        with self._file.unchecked() as session:
+            self._file.prepare(prepare, session)
+            rows = querying.Running(self._file, session, query, name).stage(target, hold=hold)
+        return Staged(target, "table", location, rows)
 
     def stage_rejects(self, staged: Staged, rejects: pa.Table) -> Staged:
         """Write the rejected rows to a staging table beside the rows'."""
-        location = _location(staged.target, "rejects")
-        rows, _ = self._load(staged.target, _staging(staged.target, location), rejects)
+        location = location_of(staged.target, "rejects")
+        rows, _ = self._load(staged.target, staging_name(staged.target, location), rejects)
         return replace(staged, rejects=location, rejected=rows)
 
     def _load(self, target: Target, name: str, data: Any) -> tuple[int, int]:
         """Rows and bytes that were loaded into the new staging table ``name``."""
-        from io_managers.duckdb import catalog, types
+        from io_managers.duckdb import held, types
 
         columns = types.logical(data.schema)
         load = _Load(data, types.physical(columns), target.partition)
         try:
             with self._session() as session, session.transaction():
-                catalog.drop_staged(session, [name])
+                held.drop(session, [name])
                 reach("stage.created")
-                load.into(session, name)
-                catalog.note_staged(session, name, target.run, columns)
+                load.into(session, held.place_of_new(name, hold=False))
+                held.note(session, name, target.run, columns, hold=False)
                 reach("stage.written")
             reach("stage.synced")
         except Exception:
@@ -73,7 +86,7 @@ class Staging(Database):
             raise rowless()
         if staged.together:
             return next(self.audit_many([staged])).to_reader()
-        name = _staging(staged.target, staged.location)
+        name = staging_name(staged.target, staged.location)
         found = None
         if self._file.exists():
             found = reading.staged_rows(self._file, name, staged.bytes, staged.rows)
@@ -83,34 +96,34 @@ class Staging(Database):
 
     def discard(self, staged: Staged) -> None:
         """Remove the staging tables, if they are there."""
-        from io_managers.duckdb import catalog, many
+        from io_managers.duckdb import many
 
         reach("discard.begin")
         if self._file.exists():
-            with self._file.writing, self._session() as session, session.transaction():
+            names = staging_tables(staged)
+            with self._file.writing, self._session() as session:
                 if staged.together:
-                    many.forget(session, staged)
-                    catalog.drop_staged(session, staging_tables(staged)[1:])
-                else:
-                    catalog.drop_staged(session, staging_tables(staged))
+                    with session.transaction():
+                        many.forget(session, staged)
+                self._drop(session, names[1:] if staged.together else names)
         reach("discard.removed")
 
     def stage_many(self, targets: Sequence[Target], tables: Sequence[pa.Table]) -> list[Staged]:
         """Write the rows of all to one staging table. A failure leaves nothing behind."""
-        from io_managers.duckdb import catalog, many
+        from io_managers.duckdb import held, many
 
         load = many.Load(targets, tables)
-        name = _staging(targets[0], _location(targets[0], "together"), "s")
+        name = staging_name(targets[0], location_of(targets[0], "together"), "s")
         with self._session() as session, session.transaction():
-            catalog.drop_staged(session, [name])
+            held.drop(session, [name])
             reach("stage.created")
-            load.into(session, name)
-            catalog.note_staged(session, name, targets[0].run, load.columns)
+            load.into(session, held.place_of_new(name, hold=False))
+            held.note(session, name, targets[0].run, load.columns, hold=False)
             reach("stage.written")
         reach("stage.synced")
         reach("stage.folder_synced")
         return [
-            Staged(target, "table", _location(target), len(table), table.nbytes, together=name)
+            Staged(target, "table", location_of(target), len(table), table.nbytes, together=name)
             for target, table in zip(targets, tables, strict=True)
         ]
 
@@ -128,14 +141,21 @@ class Staging(Database):
 
     def discard_many(self, staged: Sequence[Staged]) -> None:
         """Remove the staging tables of all."""
-        from io_managers.duckdb import catalog
-
         reach("discard.begin")
         if self._file.exists() and staged:
-            names = dict.fromkeys(name for one in staged for name in staging_tables(one))
-            with self._file.writing, self._session() as session, session.transaction():
-                catalog.drop_staged(session, names)
+            names = list(dict.fromkeys(name for one in staged for name in staging_tables(one)))
+            with self._file.writing, self._session() as session:
+                self._drop(session, names)
         reach("discard.removed")
+
+    def _drop(self, session: Session, names: Sequence[str]) -> None:
+        from io_managers.duckdb import held
+
+        in_file = [name for name in names if name not in session.known.held]
+        held.let_go(session, names)
+        if in_file:
+            with session.transaction():
+                held.drop(session, in_file)
 
 
 @dataclass
@@ -149,10 +169,8 @@ class _Load:
     bytes: int = 0
     failure: BaseException | None = None
 
-    def into(self, session: Session, name: str) -> None:
+    def into(self, session: Session, place: str) -> None:
         import pyarrow as pa
-
-        from assets_core.partitions import quote_identifier
 
         # Without a column of its own the partition column carries the number of rows.
         bare = not len(self.stored)
@@ -161,7 +179,7 @@ class _Load:
         reader = pa.RecordBatchReader.from_batches(schema, self._batches())
         with session.incoming(reader) as incoming:
             session.run(
-                f"CREATE TABLE _assets.{quote_identifier(name)} AS SELECT {chosen} FROM {incoming}",
+                f"CREATE TABLE {place} AS SELECT {chosen} FROM {incoming}",
                 [] if bare else [self.partition],
             )
 
@@ -192,22 +210,22 @@ class _Load:
                 yield pa.table({"_partition": pa.array([self.partition] * len(group), pa.string())})
 
 
-def _location(target: Target, *more: str) -> str:
+def location_of(target: Target, *more: str) -> str:
     """The text by which a version is found: whose it is and which attempt made it."""
     names = [target.environment, target.asset, target.partition, target.run, target.attempt, *more]
     return json.dumps(names, separators=(",", ":"), ensure_ascii=False)
 
 
-def _staging(target: Target, location: str, kind: str = "") -> str:
+def staging_name(target: Target, location: str, kind: str = "") -> str:
     """The staging table of a location; one attempt may make several assets."""
-    kind = kind or ("s" if location == _location(target) else "r")
+    kind = kind or ("s" if location == location_of(target) else "r")
     return f"{kind}_{target.run}_{target.attempt}_{crc32(location.encode()):08x}"
 
 
 def staging_tables(staged: Staged) -> list[str]:
     """The staging tables of rows and rejects, as far as there are any."""
     locations = [staged.location, staged.rejects] if staged.kind == "table" else []
-    names = [_staging(staged.target, location) for location in locations if location]
+    names = [staging_name(staged.target, location) for location in locations if location]
     return [staged.together, *names[1:]] if staged.together else names
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 from io_managers.duckdb.receipts import TableReading
 from io_managers.duckdb.staging import Staging, staging_tables, unstaged
 
+Going = tuple[Staged, list[str], str]
+"""What is going to be published: the version, its (rejects') columns' ids, its fact."""
+
 
 class DuckDBTables(Staging, TableReading):
     """Partitions as rows of DuckDB tables in the file ``path`` (relative to the project's folder).
@@ -40,67 +43,36 @@ class DuckDBTables(Staging, TableReading):
 
     def publish(self, staged: Staged, fact: str) -> Receipt:
         """Fence row, delete and insert in one transaction; LeaseLostError under a newer token."""
-        if staged.together:
-            result = self.publish_many([staged], [fact])[0]
-            if isinstance(result, LeaseLostError):
-                raise result
-            return result
+        result = self.publish_many([staged], [fact])[0]
+        if isinstance(result, LeaseLostError):
+            raise result
+        return result
+
+    def publish_many(
+        self, staged: Sequence[Staged], facts: Sequence[str]
+    ) -> list[Receipt | LeaseLostError]:
+        """All fence rows, and a delete and an insert for each asset, in one transaction."""
+        from io_managers.duckdb import catalog, held
+
+        targets = [one.target for one in staged]
         with self._file.writing:
             with self._session() as session, session.transaction():
                 reach("publish.begin")
-                self._swap(session, staged, fact)
+                refused = self._swap(session, staged, facts)
             reach("publish.committed")
-            return self._confirmed(staged)
+            # Read again: DuckDB commits a broken transaction without complaint.
+            with self._session() as session:
+                fences = catalog.fences_of(session, targets)
+                gone = (one for at, one in enumerate(staged) if at not in refused)
+                held.let_go(session, (name for one in gone for name in staging_tables(one)))
+                receipts = [
+                    refused.get(at) or self._receipt(one, fences.get(_slot(one.target)))
+                    for at, one in enumerate(staged)
+                ]
+                session.known.counted |= {r.location for r in receipts if isinstance(r, Receipt)}
+        return receipts
 
-    def _swap(self, session: Session, staged: Staged, fact: str) -> None:
-        from io_managers.duckdb import catalog
-
-        target = staged.target
-        fence = catalog.fence_of(session, target)
-        if fence is not None and fence.is_of(staged):
-            return  # published already: a repeated call
-        if fence is not None and fence.token >= target.token:
-            raise _lost(staged, fence.token, fence.run)
-        barred = catalog.barred(session, target)
-        if barred >= target.token:
-            raise _barred(staged, barred)
-        names = staging_tables(staged)
-        columns = [catalog.staged_columns(session, name) or "" for name in names]
-        if not all(columns):
-            raise unstaged(staged)
-        catalog.raise_fence(session, staged, columns, fact, known=fence is not None)
-        reach("publish.fenced")
-        swaps = self._swaps(target, names, columns)
-        tables = [(swap, swap.make_room(session)) for swap in swaps]
-        there = [(swap, table) for swap, table in tables if table is not None]
-        for swap, table in there:
-            swap.delete(session, table)
-        reach("publish.deleted")
-        for swap, table in there:
-            swap.insert(session, table)
-        reach("publish.inserted")
-
-    def _swaps(self, target: Target, names: list[str], columns: list[str]) -> list[Swap]:
-        from io_managers.duckdb import write as writing
-
-        schema = self._schema_of(target.environment)
-        return [
-            writing.Swap(target, role, schema, name, column)
-            for role, name, column in zip(
-                (writing.ROWS, writing.REJECTS), [*names, "", ""], [*columns, "", ""], strict=False
-            )
-        ]
-
-    def _confirmed(self, staged: Staged) -> Receipt:
-        """The receipt, from the fence row as it is now: DuckDB commits a broken transaction
-        without complaint."""
-        from io_managers.duckdb import catalog
-
-        with self._session() as session:
-            fence = catalog.fence_of(session, staged.target)
-        return self._receipt(staged, fence)
-
-    def _receipt(self, staged: Staged, fence: FenceRow | None) -> Receipt:
+    def _receipt(self, staged: Staged, fence: FenceRow | None) -> Receipt | LeaseLostError:
         if fence is None or fence.token < staged.target.token:
             raise CorruptDataError(
                 "DuckDB did not keep what it committed.",
@@ -108,89 +80,87 @@ class DuckDBTables(Staging, TableReading):
                 hint="Check the disk; the old version still serves.",
             )
         if not fence.is_of(staged):
-            raise _lost(staged, fence.token, fence.run)
+            return _lost(staged, fence.token, fence.run)
         return fence.receipt(self._name)
 
-    def publish_many(
-        self, staged: Sequence[Staged], facts: Sequence[str]
-    ) -> list[Receipt | LeaseLostError]:
-        """All fence rows, one delete and one insert in one transaction."""
+    def _swap(
+        self, session: Session, staged: Sequence[Staged], facts: Sequence[str]
+    ) -> dict[int, LeaseLostError]:
+        """Swap those whose lease holds; why the others were refused, by their place."""
         from io_managers.duckdb import catalog
 
-        keys = [one.target.partition for one in staged]
-        first = staged[0].target
-        with self._file.writing:
-            with self._session() as session, session.transaction():
-                reach("publish.begin")
-                refused = self._swap_many(session, staged, facts, keys)
-            reach("publish.committed")
-            with self._session() as session:
-                fences = catalog.fences(session, first.environment, first.asset, keys)
-        return [
-            refused.get(key) or self._receipt(one, fences.get(key))
-            for key, one in zip(keys, staged, strict=True)
-        ]
-
-    def _swap_many(
-        self, session: Session, staged: Sequence[Staged], facts: Sequence[str], keys: list[str]
-    ) -> dict[str, LeaseLostError]:
-        """Swap those whose lease holds; why the others were refused, by partition."""
-        from io_managers.duckdb import catalog
-
-        first = staged[0].target
-        known = catalog.fences(session, first.environment, first.asset, keys)
-        barred = catalog.barred_among(session, first.environment, first.asset, keys)
+        targets = [one.target for one in staged]
+        known = catalog.fences_of(session, targets)
+        barred = catalog.barred(session, targets)
+        refused: dict[int, LeaseLostError] = {}
+        going: list[Going] = []
         columns: dict[str, str] = {}
-        refused: dict[str, LeaseLostError] = {}
-        going: list[tuple[Staged, list[str], str]] = []
-        for key, one, fact in zip(keys, staged, facts, strict=True):
-            fence = known.get(key)
+        for at, (one, fact) in enumerate(zip(staged, facts, strict=True)):
+            fence, bar = known.get(_slot(one.target)), barred.get(_slot(one.target), 0)
             if fence is not None and fence.is_of(one):
                 continue  # published already: a repeated call
             if fence is not None and fence.token >= one.target.token:
-                refused[key] = _lost(one, fence.token, fence.run)
-            elif barred.get(key, 0) >= one.target.token:
-                refused[key] = _barred(one, barred[key])
+                refused[at] = _lost(one, fence.token, fence.run)
+            elif bar >= one.target.token:
+                refused[at] = _barred(one, bar)
             else:
-                for name in staging_tables(one):
-                    if name not in columns:
-                        columns[name] = catalog.staged_columns(session, name) or ""
-                own = [columns[name] for name in staging_tables(one)]
-                if not all(own):
-                    raise unstaged(one)
-                going.append((one, own, fact))
+                going.append((one, self._columns(session, one, columns), fact))
         if going:
             catalog.raise_fences(session, going, known)
             reach("publish.fenced")
             self._replace(session, going)
         return refused
 
-    def _replace(self, session: Session, going: Sequence[tuple[Staged, list[str], str]]) -> None:
-        """The rows of all by one delete and one insert; rejects, which are rare, one by one."""
-        from io_managers.duckdb import write as writing
+    def _columns(self, session: Session, staged: Staged, known: dict[str, str]) -> list[str]:
+        """The ids of the columns of a version's rows and rejects, kept in the file."""
+        from io_managers.duckdb import held
 
-        first = going[0][0]
-        schema = self._schema_of(first.target.environment)
-        keys = tuple(one.target.partition for one, _, _ in going)
-        swaps = [
-            writing.Swap(first.target, writing.ROWS, schema, first.together, going[0][1][0], keys)
-        ]
-        swaps += [
-            writing.Swap(one.target, writing.REJECTS, schema, staging_tables(one)[1], columns[1])
-            for one, columns, _ in going
-            if one.rejects
-        ]
-        tables = [swap.make_room(session) for swap in swaps]
-        old_rejects = writing.Swap(first.target, writing.REJECTS, schema, together=keys)
-        room = old_rejects.make_room(session)
-        for swap, table in [(swaps[0], tables[0]), (old_rejects, room)]:
-            if table is not None:
-                swap.delete(session, table)
+        names = staging_tables(staged)
+        for name in names:
+            if name not in known:
+                known[name] = held.keep_columns(session, name) or ""
+        own = [known[name] for name in names]
+        if not all(own):
+            raise unstaged(staged)
+        return own
+
+    def _replace(self, session: Session, going: Sequence[Going]) -> None:
+        """The rows of all, asset by asset; room is made for all of them before."""
+        from io_managers.duckdb import held
+
+        assets: dict[tuple[str, str], list[Going]] = {}
+        for one in going:
+            assets.setdefault((one[0].target.environment, one[0].target.asset), []).append(one)
+        swaps = [swap for group in assets.values() for swap in self._swaps(session, group)]
+        tables = [(swap, swap.make_room(session)) for swap in swaps]
+        there = [(swap, table) for swap, table in tables if table is not None]
+        for swap, table in there:
+            swap.delete(session, table)
         reach("publish.deleted")
-        for swap, table in zip(swaps, tables, strict=True):
-            if table is not None:
-                swap.insert(session, table)
+        for swap, table in there:
+            swap.insert(session, table)
+        held.drop(session, dict.fromkeys(n for one, *_ in going for n in staging_tables(one)))
         reach("publish.inserted")
+
+    def _swaps(self, session: Session, going: Sequence[Going]) -> list[Swap]:
+        """What is to become of the two tables of one asset."""
+        from io_managers.duckdb import held, write
+
+        target = going[0][0].target
+        schema = self._schema_of(target.environment)
+        keys = tuple(one.target.partition for one, *_ in going)
+        swaps = []
+        for at, role in enumerate((write.ROWS, write.REJECTS)):
+            named = {
+                names[at]: columns[at]
+                for one, columns, _ in going
+                if len(names := staging_tables(one)) > at
+            }
+            sources = (write.Source(held.place(session, n), c) for n, c in named.items())
+            swaps.append(
+                write.Swap(target.environment, target.asset, role, schema, keys, tuple(sources))
+            )
+        return swaps
 
     def expose(
         self, environment: str, asset: str, path_parts: tuple[str, ...], receipt: Receipt
@@ -230,13 +200,13 @@ class DuckDBTables(Staging, TableReading):
 
     def sweep(self, run: str, keep: Collection[str]) -> int:  # noqa: ARG002 -- a published version has no staging table
         """Remove the staging tables that a dead run left; the number of versions removed."""
-        from io_managers.duckdb import catalog
+        from io_managers.duckdb import held
 
         if not self._file.exists():
             return 0
         with self._file.writing, self._session() as session, session.transaction():
-            names = catalog.staged_by(session, run)
-            catalog.drop_staged(session, names)
+            names = held.staged_by(session, run)
+            held.drop(session, names)
         return sum(name.startswith("s_") for name in names)
 
     def scan(self) -> Iterator[Found]:
@@ -255,6 +225,10 @@ class DuckDBTables(Staging, TableReading):
         # A file that was never asked for need not load DuckDB to be closed.
         if "_file" in self.__dict__:
             self._file.close()
+
+
+def _slot(target: Target) -> tuple[str, str, str]:
+    return target.environment, target.asset, target.partition
 
 
 def _lost(staged: Staged, token: int, run: str) -> LeaseLostError:

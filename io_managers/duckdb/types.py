@@ -129,6 +129,19 @@ def _physical(kind: pa.DataType) -> pa.DataType:
     return pa.int32() if pt.is_null(kind) else kind  # 1.5 has no type for nested nulls
 
 
+def is_kept_as_read(schema: pa.Schema) -> bool:
+    """Whether DuckDB's own columns hold what readers get, up to the name of a time zone."""
+    return all(_same_but_zone(f.type, _physical(f.type)) for f in schema)
+
+
+def _same_but_zone(logical: Any, kept: pa.DataType) -> bool:
+    if pt.is_null(logical):
+        return False
+    if pt.is_timestamp(logical) and logical.tz is not None:
+        return bool(logical.unit == "us")
+    return bool(logical == kept)
+
+
 def to_physical(table: pa.Table, given: pa.Schema, stored: pa.Schema) -> pa.Table:
     """Rows as DuckDB keeps them. OutputError where a value would change."""
     columns = []

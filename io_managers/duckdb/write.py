@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.types as pt
 
-from assets_core.contracts import Target
 from assets_core.errors import OutputError
 from assets_core.partitions import quote_identifier
 from io_managers.duckdb import catalog, retype, types
@@ -20,23 +20,26 @@ _EXACT = 2**53  # float64 holds every integer up to here
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
-    """One table's part in a publish: staged rows (or none) that replace those of partitions.
+class Source:
+    """New rows: the quoted table that they lie in, and the id of their columns."""
 
-    ``columns`` is the id of the staged rows' columns. ``together`` are the partitions that are
-    replaced, where it is not the target's alone; all that are staged, but for those of others.
+    place: str
+    columns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One table's part in a publish: new rows (or none) in the place of these partitions' old ones.
+
+    Of each source go the rows of these partitions; it may hold others' as well.
     """
 
-    target: Target
+    environment: str
+    asset: str
     role: str
     schema_name: str
-    staging: str = ""
-    columns: str = ""
-    together: tuple[str, ...] = ()
-
-    @property
-    def _partitions(self) -> tuple[str, ...]:
-        return self.together or (self.target.partition,)
+    partitions: tuple[str, ...]
+    sources: tuple[Source, ...] = ()
 
     def make_room(self, session: Session) -> AssetTable | None:
         """The asset's table, made or widened for the new rows; None when none is needed.
@@ -44,25 +47,29 @@ class Swap:
         Comes before any change of rows: DuckDB 1.5 can't alter a table that the same
         transaction has deleted from.
         """
-        environment, asset = self.target.environment, self.target.asset
-        table = catalog.table_of(session, environment, asset, self.role)
-        if not self.staging:
-            return table
-        new = catalog.schemas(session, [self.columns])[self.columns]
-        if table is None:
-            return self._create(session, new)
-        _widen(session, self.target, self.role, table, new, self._source, self._partitions)
+        table = catalog.table_of(session, self.environment, self.asset, self.role)
+        for columns, sources in self._alike():
+            new = catalog.schemas(session, [columns])[columns]
+            if table is None:
+                table = self._create(session, new)
+            elif not new.equals(table.columns):
+                for source in sources:
+                    self._widen(session, table, new, source)
+                table = catalog.table_of(session, self.environment, self.asset, self.role)
         return table
 
-    @property
-    def _source(self) -> str:
-        return f"_assets.{quote_identifier(self.staging)}"
+    def _alike(self) -> Iterable[tuple[str, list[Source]]]:
+        """Sources of one schema each, by the id of their columns."""
+        by_columns: dict[str, list[Source]] = {}
+        for source in self.sources:
+            by_columns.setdefault(source.columns, []).append(source)
+        return by_columns.items()
 
     def _create(self, session: Session, new: pa.Schema) -> AssetTable:
         # Column by column: in DuckDB 2.0.0 rows that are inserted into a table made by CREATE
         # TABLE AS in the same transaction can't be seen until the file is opened again.
         table = catalog.new_table(
-            session, self.target.environment, self.target.asset, self.role, self.schema_name, new
+            session, self.environment, self.asset, self.role, self.schema_name, new
         )
         columns = [
             f"{quote_identifier(name)} {kind}"
@@ -73,57 +80,45 @@ class Swap:
 
     def delete(self, session: Session, table: AssetTable) -> None:
         """Remove the old rows."""
-        which, values = _among(self._partitions)
+        which, values = among(self.partitions)
         session.run(f"DELETE FROM {table.sql} WHERE {which}", values)
 
     def insert(self, session: Session, table: AssetTable) -> None:
-        """Move the staged rows in."""
-        if not self.staging:
+        """Copy the new rows in, in the order of their sources."""
+        which, values = among(self.partitions)
+        for _, sources in self._alike():
+            rows = " UNION ALL ".join(f"SELECT * FROM {one.place} WHERE {which}" for one in sources)
+            session.run(f"INSERT INTO {table.sql} BY NAME {rows}", values * len(sources))
+
+    def _widen(self, session: Session, table: AssetTable, new: pa.Schema, source: Source) -> None:
+        """Give the table the columns and types that the new rows need."""
+        if self.role == ROWS:
+            both = retype.settled(session, table, new, source.place, self.partitions)
+        else:
+            both = _merged_loosely(table.columns, new)
+        _check_exact(session, new, both, source.place, table.sql)
+        if both.equals(table.columns):
             return
-        which, values = _among(self.together) if self.together else ("TRUE", [])
-        session.run(
-            f"INSERT INTO {table.sql} BY NAME SELECT * FROM {self._source} WHERE {which}", values
-        )
-        catalog.drop_staged(session, [self.staging])
+        old, wanted = types.physical(table.columns), types.physical(both)
+        sql_types = sql_types_of(session, wanted)
+        _check_exact(session, table.columns, both, table.sql, table.sql)
+        for field in wanted:
+            column, kind = quote_identifier(field.name), sql_types[field.name]
+            place = old.get_field_index(field.name)
+            if place < 0:
+                session.run(f"ALTER TABLE {table.sql} ADD COLUMN {column} {kind}")
+            elif old.field(place).type != field.type:
+                had, has = table.columns.field(field.name).type, both.field(field.name).type
+                how = retype.conversion(column, had, has, kind)
+                session.run(f"ALTER TABLE {table.sql} ALTER COLUMN {column} TYPE {kind} {how}")
+        catalog.widen_table(session, self.environment, self.asset, self.role, both)
 
 
-def _among(partitions: tuple[str, ...]) -> tuple[str, list[object]]:
+def among(partitions: tuple[str, ...]) -> tuple[str, list[object]]:
     """The condition that a row is of one of these; quick for one, which is the usual case."""
     if len(partitions) == 1:
         return f"{PARTITION} = ?", [partitions[0]]
     return f"{PARTITION} IN (SELECT unnest(?::VARCHAR[]))", [list(partitions)]
-
-
-def _widen(
-    session: Session,
-    target: Target,
-    role: str,
-    table: AssetTable,
-    new: pa.Schema,
-    source: str,
-    partitions: tuple[str, ...],
-) -> None:
-    """Give the table the columns and types that the new rows need."""
-    if role == ROWS:
-        both = retype.settled(session, table, new, source, partitions)
-    else:
-        both = _merged_loosely(table.columns, new)
-    _check_exact(session, new, both, source, table.sql)
-    if both.equals(table.columns):
-        return
-    old, wanted = types.physical(table.columns), types.physical(both)
-    sql_types = sql_types_of(session, wanted)
-    _check_exact(session, table.columns, both, table.sql, table.sql)
-    for field in wanted:
-        column, kind = quote_identifier(field.name), sql_types[field.name]
-        place = old.get_field_index(field.name)
-        if place < 0:
-            session.run(f"ALTER TABLE {table.sql} ADD COLUMN {column} {kind}")
-        elif old.field(place).type != field.type:
-            had, has = table.columns.field(field.name).type, both.field(field.name).type
-            how = retype.conversion(column, had, has, kind)
-            session.run(f"ALTER TABLE {table.sql} ALTER COLUMN {column} TYPE {kind} {how}")
-    catalog.widen_table(session, target.environment, target.asset, role, both)
 
 
 def _merged_loosely(known: pa.Schema, new: pa.Schema) -> pa.Schema:
@@ -164,4 +159,4 @@ def _may_round(old: pa.DataType, new: pa.DataType) -> bool:
     return bool(pt.is_integer(old) and old.bit_width > 32 and pt.is_floating(new))
 
 
-__all__ = ["REJECTS", "ROWS", "Swap"]
+__all__ = ["REJECTS", "ROWS", "Source", "Swap"]
