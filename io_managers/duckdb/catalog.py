@@ -142,7 +142,7 @@ _FENCE = (
 )
 
 
-Slot = tuple[str, str, str]
+FenceKey = tuple[str, str, str]
 """Environment, asset, partition."""
 
 
@@ -219,7 +219,7 @@ def fences(
     return {row[2]: FenceRow(*row) for row in rows}
 
 
-def fences_of(session: Session, targets: Sequence[Target]) -> dict[Slot, FenceRow]:
+def fences_of(session: Session, targets: Sequence[Target]) -> dict[FenceKey, FenceRow]:
     """The fence rows of these partitions, of whatever assets."""
     rows = session.run(f"SELECT {_FENCE} FROM _assets.fences WHERE {_AMONG_SLOTS}", _slots(targets))
     return {row[:3]: FenceRow(*row) for row in rows}
@@ -284,7 +284,7 @@ _INSERT_MANY = (
 def raise_fences(
     session: Session,
     rows: Sequence[tuple[Staged, Sequence[str], str]],
-    known: Mapping[Slot, FenceRow],
+    known: Mapping[FenceKey, FenceRow],
 ) -> None:
     """Put these attempts into their partitions' fence rows: ``(staged, columns, fact)``, with the
     ids of the columns of its rows and rejects. ``known`` are the fence rows that are there.
@@ -332,7 +332,7 @@ def fence_off(session: Session, environment: str, asset: str, tokens: Mapping[st
     )
 
 
-def barred(session: Session, targets: Sequence[Target]) -> dict[Slot, int]:
+def barred(session: Session, targets: Sequence[Target]) -> dict[FenceKey, int]:
     """The newest token that may not publish each partition any more; those that nothing bars are
     left out."""
     rows = session.run(

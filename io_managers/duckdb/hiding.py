@@ -17,7 +17,7 @@ from io_managers.duckdb.catalog import REJECTS, ROWS, AssetTable
 from io_managers.duckdb.file import Session
 from io_managers.duckdb.retype import sql_types_of
 from io_managers.duckdb.types import PARTITION
-from io_managers.duckdb.write import Source, Swap
+from io_managers.duckdb.write import NewRows, Swap
 
 _AMONG = f"{PARTITION} IN (SELECT unnest(?::VARCHAR[]))"
 
@@ -93,7 +93,7 @@ def _show(
 ) -> None:
     """Move rows back, into a table that has room for them; what nothing counts any more goes."""
     for hidden_role, hidden in catalog.hidden_tables(session, environment, asset, role):
-        source = Source(hidden.sql, catalog.keep_schema(session, hidden.columns))
+        source = NewRows(hidden.sql, catalog.keep_schema(session, hidden.columns))
         swap = Swap(environment, asset, role, schema_name, tuple(keys), (source,))
         table = swap.make_room(session)
         assert table is not None  # there are rows to be shown

@@ -156,7 +156,7 @@ class DuckDBTables(Staging, TableReading):
                 for one, columns, _ in going
                 if len(names := staging_tables(one)) > at
             }
-            sources = (write.Source(held.place(session, n), c) for n, c in named.items())
+            sources = (write.NewRows(held.place(session, n), c) for n, c in named.items())
             swaps.append(
                 write.Swap(target.environment, target.asset, role, schema, keys, tuple(sources))
             )

@@ -20,7 +20,7 @@ _EXACT = 2**53  # float64 holds every integer up to here
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class NewRows:
     """New rows: the quoted table that they lie in, and the id of their columns."""
 
     place: str
@@ -39,7 +39,7 @@ class Swap:
     role: str
     schema_name: str
     partitions: tuple[str, ...]
-    sources: tuple[Source, ...] = ()
+    sources: tuple[NewRows, ...] = ()
 
     def make_room(self, session: Session) -> AssetTable | None:
         """The asset's table, made or widened for the new rows; None when none is needed.
@@ -58,9 +58,9 @@ class Swap:
                 table = catalog.table_of(session, self.environment, self.asset, self.role)
         return table
 
-    def _alike(self) -> Iterable[tuple[str, list[Source]]]:
+    def _alike(self) -> Iterable[tuple[str, list[NewRows]]]:
         """Sources of one schema each, by the id of their columns."""
-        by_columns: dict[str, list[Source]] = {}
+        by_columns: dict[str, list[NewRows]] = {}
         for source in self.sources:
             by_columns.setdefault(source.columns, []).append(source)
         return by_columns.items()
@@ -90,7 +90,7 @@ class Swap:
             rows = " UNION ALL ".join(f"SELECT * FROM {one.place} WHERE {which}" for one in sources)
             session.run(f"INSERT INTO {table.sql} BY NAME {rows}", values * len(sources))
 
-    def _widen(self, session: Session, table: AssetTable, new: pa.Schema, source: Source) -> None:
+    def _widen(self, session: Session, table: AssetTable, new: pa.Schema, source: NewRows) -> None:
         """Give the table the columns and types that the new rows need."""
         if self.role == ROWS:
             both = retype.settled(session, table, new, source.place, self.partitions)
@@ -159,4 +159,4 @@ def _may_round(old: pa.DataType, new: pa.DataType) -> bool:
     return bool(pt.is_integer(old) and old.bit_width > 32 and pt.is_floating(new))
 
 
-__all__ = ["REJECTS", "ROWS", "Source", "Swap"]
+__all__ = ["REJECTS", "ROWS", "NewRows", "Swap"]
