@@ -184,14 +184,14 @@ def test_outputs_that_are_published_before_another_fails_are_recorded(
     managers = {"default": DuckDBTables("warehouse.duckdb")}
     with Project(Definitions([both], io_managers=managers), root=tmp_path) as here:
         manager = here.io["default"]
-        publish = manager.publish
+        publish_many = manager.publish_many  # type: ignore[attr-defined]  # DuckDB has it
 
-        def fails_for_b(staged: Any, fact: str) -> Any:
-            if staged.target.asset == "b":
+        def fails_for_b(staged: Any, facts: Any) -> Any:
+            if any(one.target.asset == "b" for one in staged):
                 _fail()
-            return publish(staged, fact)
+            return publish_many(staged, facts)
 
-        monkeypatch.setattr(manager, "publish", fails_for_b)
+        monkeypatch.setattr(manager, "publish_many", fails_for_b)
         assert here.materialize().counts["failed"] == 2
         assert here.load("a").equals(rows(1))
 

@@ -41,13 +41,15 @@ class Known:
 
     ``held`` are the staging tables that lie in memory alone, with their columns' ids: the file
     stays open while there are any. ``schemas`` are ids of columns that the file keeps, ``counted``
-    the locations of versions that have as many rows as were published.
+    the locations of versions that have as many rows as were published, ``name`` is what the
+    database calls itself.
     """
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
         self.schemas: set[str] = set()
         self.counted: set[str] = set()
+        self.name = ""
 
 
 class Session:

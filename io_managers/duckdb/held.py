@@ -20,6 +20,9 @@ _MEMORY = "_held"
 def attach(session: Session) -> None:
     """Once for each time that the file is opened."""
     session.run(f"ATTACH ':memory:' AS {_MEMORY}")
+    # Sessions begin in UTC, and only a query of another zone sets its own.
+    session.run("SET GLOBAL TimeZone = 'UTC'")
+    session.known.name = str(session.run("SELECT current_database()")[0][0])
 
 
 def place(session: Session, name: str) -> str:

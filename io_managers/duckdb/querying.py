@@ -7,6 +7,7 @@ the rows of the versions that were recorded. Fence rows are checked in the trans
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import duckdb
@@ -29,6 +30,19 @@ _STORE_FAILED = (
     duckdb.SerializationException,
     duckdb.TransactionException,
 )
+
+
+_ZONED = pa.timestamp("us", "UTC")
+_USUAL: dict[str, pa.DataType] = {
+    "BIGINT": pa.int64(),
+    "INTEGER": pa.int32(),
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+    "BOOLEAN": pa.bool_(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "TIMESTAMP WITH TIME ZONE": _ZONED,
+}
 
 
 class Running:
@@ -68,21 +82,21 @@ class Running:
         return rows
 
     def _set_up(self) -> None:
-        self._session.run(f"SET TimeZone = {literal(self._query.timezone)}")
-        self._session.run("SET enable_progress_bar = false")
+        if self._query.timezone != "UTC":
+            self._session.run(f"SET TimeZone = {literal(self._query.timezone)}")
+        if "ipykernel" in sys.modules:  # there DuckDB draws one by itself
+            self._session.run("SET enable_progress_bar = false")
 
     # ------------------------------------------------------------------------ inputs
 
     def _define_inputs(self) -> None:
-        if not self._query.inputs:
-            return
-        ((own,),) = self._session.run("SELECT current_database()")
+        own = self._session.known.name
         for name, read in self._query.inputs.items():
             select = None
             if isinstance(read, tuple):
                 scan = Scan(self._file, read)
                 ordered = name in self._query.ordered
-                select = scan.select(self._session, str(own), ordered=ordered)
+                select = scan.select(self._session, own, ordered=ordered)
                 read = scan.table(None) if select is None else read
             if select is None:
                 self._session.cursor.register(name, read)
@@ -127,9 +141,14 @@ class Running:
         return columns
 
     def _schema(self, place: str) -> pa.Schema:
-        """The columns as Arrow."""
-        names = self._session.cursor.sql(f"SELECT * EXCLUDE {PARTITION} FROM {place} LIMIT 0")
-        return names.to_arrow_table().schema
+        """The columns as Arrow; the usual types without the price of a query."""
+        rows = self._session.cursor.sql(f"SELECT * EXCLUDE {PARTITION} FROM {place} LIMIT 0")
+        kinds = [_USUAL.get(str(kind)) for kind in rows.types]
+        if None in kinds:
+            return rows.to_arrow_table().schema
+        zone = self._query.timezone
+        zoned = [pa.timestamp("us", zone) if kind == _ZONED else kind for kind in kinds]
+        return pa.schema(list(zip(rows.columns, zoned, strict=True)))
 
 
 def _stripped(query: str) -> str:

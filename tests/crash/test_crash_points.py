@@ -43,9 +43,9 @@ ONLY = {
         "publish.inserted:1",
         "publish.committed:1",
         "publish.fenced:2",
-        "publish.deleted:3",
+        "publish.deleted:2",
         "publish.inserted:2",
-        "publish.committed:3",
+        "publish.committed:2",
     ),
 }
 UNCHANGED = ("discard.begin:1", "discard.removed:1", "discard.begin:2", "discard.removed:2")
